@@ -1,0 +1,146 @@
+"""Commands that only ask: `sql`, `status`, `quarantine`, `doctor`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import typer
+
+from intel_assets.cli import show
+from intel_assets.clock import parse_instant, system_clock
+from intel_assets.errors import UsageError
+from intel_assets.lakehouse import sqldoor
+from intel_assets.lakehouse.catalog import Catalog
+from intel_assets.lakehouse.format import check_format
+from intel_assets.lakehouse.layout import LAYERS
+from intel_assets.settings import Settings, load_settings
+from intel_assets.sources import registry
+
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", metavar="T", help="What was known at that moment.")
+]
+ShownAt = Annotated[
+    str | None,
+    typer.Option("--shown-at", metavar="T", help="What the tables themselves held at that moment."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+def sql(
+    query: Annotated[
+        str, typer.Argument(help="One SELECT; `-` reads it from standard input.")
+    ],
+    as_of: AsOf = None,
+    shown_at: ShownAt = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="All versions of every record, not what holds now.")
+    ] = False,
+    form: Annotated[
+        show.Format, typer.Option("--format", help="How the answer is written.")
+    ] = show.Format.TABLE,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A file for the answer.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the plan instead.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="End the query after that.")
+    ] = None,
+) -> None:
+    """Ask the lake in SQL.
+
+    Tables are `layer.name`, such as `aggregated.urlhaus_daily`; `SHOW ALL TABLES` lists them.
+    """
+    settings = load_settings()
+    text = sys.stdin.read() if query == "-" else query
+    with locked(settings, as_of, shown_at, history=history) as connection:
+        if explain:
+            typer.echo(sqldoor.explain(connection, text))
+            return
+        seconds = timeout or settings.query_seconds
+        show.answer(sqldoor.run(connection, text, timeout=seconds), form, out)
+
+
+def status(json: AsJson = False) -> None:
+    """Say how each source stands: days held, rows, rejects, last success."""
+    settings = load_settings()
+    check_format(settings.layout)
+    with Catalog(settings.layout).connect() as connection:
+        columns, found = _status(connection)
+    if json:
+        show.records(columns, found)
+        return
+    show.rows(columns, found, f"{settings.layout.base} ({settings.mode})")
+
+
+def quarantine(
+    source: Annotated[str, typer.Argument(help="The source.")],
+    day: Annotated[str | None, typer.Option("--day", help="Only that day.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many rows.")] = 50,
+    json: AsJson = False,
+) -> None:
+    """Show the records of a source that break a rule, and which."""
+    registry.known(source)
+    settings = load_settings()
+    check_format(settings.layout)
+    catalog = Catalog(settings.layout)
+    if ("quarantine", source) not in catalog.tables():
+        typer.echo(f"Nothing of {source} was ever rejected.", err=True)
+        if json:
+            show.records([], [])
+        return
+    with catalog.connect() as connection:
+        found = connection.execute(
+            'SELECT day, rule, "column", value, message, record_id, known_from, run_id '
+            f'FROM quarantine."{source}" WHERE ? IS NULL OR day = CAST(? AS DATE) '
+            "ORDER BY day DESC, record_id LIMIT ?",
+            [day, day, limit],
+        )
+        columns = [column[0] for column in found.description or []]
+        values = found.fetchall()
+    (show.records if json else show.rows)(columns, values)
+
+
+@contextmanager
+def locked(
+    settings: Settings, as_of: str | None, shown_at: str | None, *, history: bool
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a connection that user SQL may run on: the visible tables, and nothing else."""
+    check_format(settings.layout)
+    catalog = Catalog(settings.layout)
+    moment = parse_instant(as_of) if as_of else None
+    if moment and moment > system_clock():
+        raise UsageError(f"{as_of} lies in the future.", "Nobody knows yet.")
+    connection = catalog.connect(
+        as_of=moment,
+        shown_at=parse_instant(shown_at) if shown_at else None,
+        history=history,
+    )
+    with tempfile.TemporaryDirectory(prefix="intel-sql-") as spill, connection:
+        sqldoor.lock(
+            connection,
+            [settings.layout.layer_uri(layer) for layer in LAYERS],
+            memory_limit=settings.query_memory,
+            temp_directory=spill,
+        )
+        yield connection
+
+
+def _status(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[object, ...]]]:
+    columns = ["source", "layer", "days", "first", "last", "rows", "rejected", "bad days", "written"]
+    known = registry.names()
+    exists = connection.execute(
+        "SELECT count(*) FROM duckdb_views() WHERE schema_name = 'ops' AND view_name = 'partitions'"
+    ).fetchone()
+    found: list[tuple[object, ...]] = []
+    if exists and exists[0]:
+        query = Path(__file__).with_name("status.sql").read_text("utf-8")
+        found = connection.execute(query).fetchall()
+    missing = sorted(set(known) - {row[0] for row in found})
+    return columns, [*found, *((name, *[None] * (len(columns) - 1)) for name in missing)]
+
+
+COMMANDS = {"sql": sql, "status": status, "quarantine": quarantine}

@@ -1,0 +1,38 @@
+"""What Dagster loads: all sources of the registry as one set of definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from intel_assets.orchestration.assets import source_assets
+from intel_assets.orchestration.jobs import source_job
+from intel_assets.orchestration.resources import CatalogResource, LakehouseResource
+from intel_assets.settings import Settings, load_settings
+from intel_assets.sources import registry
+from intel_assets.sources.spec import SourceSpec
+
+
+def build_definitions(
+    *,
+    sources: Sequence[SourceSpec] | None = None,
+    settings: Settings | None = None,
+    resources: Mapping[str, object] | None = None,
+) -> dg.Definitions:
+    """Put the definitions together; tests hand in their own sources, settings and resources."""
+    specs = list(sources) if sources is not None else registry.load()
+    configured = settings or load_settings()
+    return dg.Definitions(
+        assets=[source_assets(spec, configured) for spec in specs],
+        jobs=[source_job(spec) for spec in specs],
+        resources={
+            "lakehouse": LakehouseResource(),
+            "duckdb": CatalogResource(),
+            **(resources or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,71 @@
+"""The engine put together from the settings: the lake, the way to the world, a source's run.
+
+The one place where settings become objects. The command line and Dagster both begin here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from intel_assets.clock import Clock, system_clock
+from intel_assets.ingest.hosts import HostLedger
+from intel_assets.ingest.http import HttpClient
+from intel_assets.ingest.redact import Redactor
+from intel_assets.lakehouse.format import check_format
+from intel_assets.lakehouse.lake import Lake
+from intel_assets.lakehouse.landing import Landing
+from intel_assets.settings import Settings
+from intel_assets.sources.extract import Upstream, missing_secret
+from intel_assets.sources.pipeline import Pipeline
+from intel_assets.sources.spec import SourceSpec
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A lake and the settings it was opened with."""
+
+    settings: Settings
+    lake: Lake
+
+    def pipeline(self, spec: SourceSpec, run_id: str) -> Pipeline:
+        """Return a source's run."""
+        return Pipeline(self.lake, spec, run_id)
+
+    @contextmanager
+    def upstream(self, spec: SourceSpec) -> Iterator[Upstream]:
+        """Give the way to a source's hosts.
+
+        Raises:
+            ConfigurationError: If a secret of the source is not set.
+        """
+        secrets = self.secrets([spec])
+        for name in spec.secrets:
+            if name not in secrets:
+                raise missing_secret(spec, name)
+        settings = self.settings
+        ledger = HostLedger(settings.state.absolute() / "hosts.sqlite", self.lake.clock)
+        via = settings.simulator if settings.mode == "demo" else None
+        with HttpClient(
+            self.lake.landing, ledger, Redactor(secrets), self.lake.clock, via=via
+        ) as http:
+            yield Upstream(http, secrets)
+
+    def secrets(self, specs: Iterable[SourceSpec]) -> dict[str, str]:
+        """Return the secrets of sources that are set, by name."""
+        names = {name for spec in specs for name in spec.secrets}
+        found = {name: self.settings.secret(name) for name in sorted(names)}
+        return {name: value for name, value in found.items() if value}
+
+
+@contextmanager
+def open_engine(settings: Settings, clock: Clock = system_clock) -> Iterator[Engine]:
+    """Open the lake that the settings name.
+
+    Raises:
+        StorageError: If its format is of another version, or it cannot be reached.
+    """
+    check_format(settings.layout, create=True)
+    with Landing(settings.layout) as landing:
+        yield Engine(settings, Lake(settings.layout, landing, clock))

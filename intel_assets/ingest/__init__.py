@@ -1,0 +1,1 @@
+"""Getting bytes out of the world. Knows no Dagster and no Delta table."""

@@ -1,0 +1,247 @@
+"""Reading and writing Delta tables: whole partitions at a time, nothing lost, nothing twice.
+
+Every write goes through the table object that its data was read from, and the whole read, merge
+and write is redone when another writer was faster. There is no overwrite without a predicate.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from intel_assets.errors import WriteConflict
+from intel_assets.lakehouse.contracts import Contract, delta_field
+from intel_assets.lakehouse.layout import Layout
+from intel_assets.lakehouse.storage import storage_errors
+
+logger = logging.getLogger(__name__)
+
+MAX_TRIES = 12
+# Measured: a predicate of more than 20 alternatives conflicts with disjoint new partitions.
+MAX_RANGES = 20
+_WRITER = WriterProperties(compression="ZSTD", compression_level=1)
+_CONFIGURATION = {
+    "delta.logRetentionDuration": "interval 30 days",
+    "delta.deletedFileRetentionDuration": "interval 30 days",
+}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit to a table, or the finding that none was needed.
+
+    Attributes:
+        version: The table's version after it; -1 if the table does not exist.
+        written: Whether there was anything to write.
+    """
+
+    version: int
+    written: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """Partitions to replace: every row of `frame` lies in one of `days`."""
+
+    frame: pl.DataFrame
+    days: Sequence[date]
+
+
+class Table:
+    """One table of a lake, named by its contract."""
+
+    def __init__(self, layout: Layout, contract: Contract) -> None:
+        """Name a table; nothing is read yet."""
+        self.contract = contract
+        self.uri = layout.table_uri(contract.layer, contract.name)
+        self._options = dict(layout.storage_options) or None
+
+    def open(self) -> DeltaTable | None:
+        """Return the table as it stands, or None if it was never written."""
+        try:
+            with storage_errors(self.uri):
+                return DeltaTable(self.uri, storage_options=self._options)
+        except TableNotFoundError:
+            return None
+
+    def read(self, days: Iterable[date] | None = None, at: DeltaTable | None = None) -> pl.DataFrame:
+        """Return the rows of some days, all versions, in the contract's types.
+
+        Args:
+            days: The days; None for all.
+            at: The table object to read from; the newest if left out.
+        """
+        if days is None:
+            return self.read_where(pl.lit(True), at)
+        wanted = sorted(set(days))
+        if not wanted:
+            return self.contract.empty()
+        within = pl.col("day").is_between(wanted[0], wanted[-1])
+        return self.read_where(within & pl.col("day").is_in(wanted), at)
+
+    def read_where(self, condition: pl.Expr, at: DeltaTable | None = None) -> pl.DataFrame:
+        """Return the rows that meet a condition, in the contract's types."""
+        table = at or self.open()
+        if table is None:
+            return self.contract.empty()
+        with storage_errors(self.uri):
+            frame = pl.scan_delta(table, storage_options=self._options).filter(condition).collect()
+        return self.contract.conform(frame)
+
+    def days_present(self) -> set[date]:
+        """Return the days that have at least one file."""
+        table = self.open()
+        if table is None:
+            return set()
+        return {date.fromisoformat(part["day"]) for part in table.partitions()}
+
+    def append(self, frame: pl.DataFrame, commit: Mapping[str, str]) -> Commit:
+        """Add rows.
+
+        Args:
+            frame: Rows in the contract's types.
+            commit: What the commit says of itself (`run_id`, `source`, `code_version`).
+        """
+        if frame.is_empty():
+            return Commit(-1, written=False)
+        table = self.open() or self._create()
+        with storage_errors(self.uri):
+            write_deltalake(
+                table,
+                self.contract.conform(frame),
+                mode="append",
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(dict(commit)),
+            )
+        return Commit(table.version(), written=True)
+
+    def replace_partitions(
+        self, build: Callable[[DeltaTable | None], Change | None], commit: Mapping[str, str]
+    ) -> Commit:
+        """Read, merge and replace whole partitions, redone when another writer was faster.
+
+        Args:
+            build: Gets the table as it stands and returns what to write, or None for nothing.
+                It is called again after a conflict, so it must read everything it needs anew.
+            commit: What the commit says of itself.
+
+        Raises:
+            WriteConflict: If other writers won every time.
+            StorageError: If the lake cannot be written.
+        """
+        for attempt in range(MAX_TRIES):
+            table = self.open()
+            change = build(table)
+            if change is None or not change.days:
+                return Commit(table.version() if table else -1, written=False)
+            try:
+                return self._write(table or self._create(), change, commit)
+            except CommitFailedError as error:
+                pause = random.uniform(0, min(2.0, 0.05 * 2**attempt))  # noqa: S311  (jitter)
+                logger.info("%s: another writer was faster, again: %s", self.uri, error)
+                time.sleep(pause)
+        raise WriteConflict(
+            f"{self.uri}: other writers won {MAX_TRIES} times.",
+            "Run it again; if it stays, see which runs write the same days.",
+        )
+
+    def _write(self, table: DeltaTable, change: Change, commit: Mapping[str, str]) -> Commit:
+        frame = self.contract.conform(change.frame)
+        outside = frame.filter(~pl.col("day").is_in(list(change.days))).height
+        if outside:
+            raise ValueError(f"{self.uri}: {outside} rows lie outside the days to replace")
+        ranges = day_ranges(change.days)
+        if len(ranges) > MAX_RANGES:
+            raise ValueError(f"{self.uri}: {len(ranges)} ranges of days in one commit")
+        with storage_errors(self.uri):
+            self._add_columns(table, frame)
+            write_deltalake(
+                table,
+                frame,
+                mode="overwrite",
+                predicate=" OR ".join(
+                    f"(day >= DATE '{first}' AND day <= DATE '{last}')" for first, last in ranges
+                ),
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(dict(commit)),
+            )
+        return Commit(table.version(), written=True)
+
+    def _create(self) -> DeltaTable:
+        contract = self.contract
+        with storage_errors(self.uri):
+            return DeltaTable.create(
+                self.uri,
+                contract.delta_schema(),
+                mode="ignore",
+                partition_by=list(contract.partition_by),
+                name=contract.name,
+                description=contract.description,
+                configuration=_CONFIGURATION,
+                storage_options=self._options,
+            )
+
+    def _add_columns(self, table: DeltaTable, frame: pl.DataFrame) -> None:
+        known = {field.name for field in table.schema().fields}
+        new = [name for name in frame.columns if name not in known]
+        if not new:
+            return
+        descriptions, classes = self.contract.descriptions, self.contract.classes
+        table.alter.add_columns(
+            [
+                delta_field(
+                    name,
+                    frame.schema[name],
+                    descriptions.get(name, "New in the source."),
+                    classes.get(name, "public"),
+                )
+                for name in new
+            ]
+        )
+
+
+def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Return days as ranges without holes, oldest first."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if ranges and day - ranges[-1][1] == timedelta(days=1):
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def batches(days: Iterable[date], weights: Mapping[date, int], most: int) -> list[list[date]]:
+    """Divide days into batches that one commit can take.
+
+    A batch holds at most 30 days and, unless a single day is larger, at most `most` in weight;
+    and however few of its days turn out to have changed, they make at most `MAX_RANGES` ranges.
+
+    Args:
+        days: The days.
+        weights: Rows of each day; days that are missing weigh nothing.
+        most: Rows in a batch.
+    """
+    found: list[list[date]] = []
+    weight = 0
+    for day in sorted(set(days)):
+        current = found[-1] if found else None
+        if (
+            current is None
+            or len(current) >= 30  # noqa: PLR2004
+            or weight + weights.get(day, 0) > most
+            or sum((1 + (b - a).days + 1) // 2 for a, b in day_ranges([*current, day])) > MAX_RANGES
+        ):
+            found.append([])
+            weight = 0
+        found[-1].append(day)
+        weight += weights.get(day, 0)
+    return found

@@ -1,0 +1,1 @@
+"""Dagster: one file per Dagster concept. The only package that imports it."""

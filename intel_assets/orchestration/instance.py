@@ -1,0 +1,57 @@
+"""The instance: where Dagster keeps runs and events. Dagster concept: the instance.
+
+Everything that starts Dagster opens it here first, under a lock: two first starts at once leave
+its databases with two heads, and every later start fails (measured).
+https://docs.dagster.io/deployment/oss/oss-instance-configuration
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock
+
+from intel_assets.errors import ConfigurationError
+from intel_assets.lakehouse.storage import storage_errors
+from intel_assets.settings import Settings
+
+HOME = "DAGSTER_HOME"
+STORAGE = "INTEL_DAGSTER_STORAGE"
+
+
+def environment(settings: Settings) -> Mapping[str, str]:
+    """Return what Dagster's processes need in their environment.
+
+    Raises:
+        ConfigurationError: If there is no dagster.yaml to be found.
+    """
+    home = Path(os.environ.get(HOME) or Path.cwd()).absolute()
+    if not (home / "dagster.yaml").is_file():
+        raise ConfigurationError(
+            f"There is no dagster.yaml in {home}.",
+            f"Run this in the project's folder, or set {HOME} to it.",
+        )
+    storage = os.environ.get(STORAGE) or str(settings.state.absolute() / "dagster")
+    return {HOME: str(home), STORAGE: storage}
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Open the instance, making its databases if they are not there yet."""
+    found = environment(settings)
+    os.environ.update(found)
+    storage = Path(found[STORAGE])
+    with storage_errors(str(storage)):
+        storage.mkdir(parents=True, exist_ok=True)
+        with FileLock(storage / "opening.lock"):
+            instance = dg.DagsterInstance.get()
+            # These are made on first use; they must be made while the lock is held.
+            instance.get_runs(limit=1)
+            instance.all_logs(run_id="")
+            instance.all_instigator_state()
+    with instance:
+        yield instance

@@ -1,0 +1,72 @@
+"""Metadata: what materializations and assets tell in the UI. Dagster concept: metadata and tags.
+
+https://docs.dagster.io/guides/build/assets/metadata-and-tags
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+import polars as pl
+
+from intel_assets.lakehouse.contracts import Contract
+from intel_assets.lakehouse.layout import Layout
+from intel_assets.sources.results import DayResult, LayerResult
+
+
+def column_schema(contract: Contract) -> dg.TableSchema:
+    """Return a table's columns as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name,
+                type=_sql_type(dtype),
+                description=contract.descriptions[name],
+                constraints=dg.TableColumnConstraints(nullable=contract.nullable(name)),
+                tags={} if contract.classes[name] == "public" else {contract.classes[name]: ""},
+            )
+            for name, dtype in contract.schema.items()
+        ]
+    )
+
+
+def column_lineage(contract: Contract, upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """Return from which columns of the asset before it a table's columns are made."""
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(asset_key=upstream, column_name=source)]
+            for name, source in contract.sources.items()
+        }
+    )
+
+
+def of_partition(layer: LayerResult, day: DayResult, layout: Layout) -> Mapping[str, dg.MetadataValue]:
+    """Return what a materialization of a partition tells; numbers are plotted over partitions."""
+    found: dict[str, dg.MetadataValue] = {
+        "dagster/partition_row_count": dg.MetadataValue.int(layer.rows),
+        "delta_version": dg.MetadataValue.int(layer.delta_version),
+        "written": dg.MetadataValue.bool(layer.written),
+    }
+    if layer.layer == "cleaned":
+        found["rejected"] = dg.MetadataValue.int(day.rejected)
+    return found | {name: dg.MetadataValue.int(value) for name, value in layer.numbers.items()}
+
+
+def of_table(contract: Contract, layout: Layout) -> Mapping[str, object]:
+    """Return what an asset's definition tells of its table."""
+    return {
+        "dagster/table_name": f"{contract.layer}.{contract.name}",
+        "dagster/uri": layout.table_uri(contract.layer, contract.name),
+        "dagster/column_schema": column_schema(contract),
+        "partition_expr": "day",
+    }
+
+
+def _sql_type(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.List):
+        return f"{_sql_type(dtype.inner)}[]"  # type: ignore[arg-type]
+    names = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Int32: "INTEGER", pl.Float64: "DOUBLE"}
+    names |= {pl.Boolean: "BOOLEAN", pl.Date: "DATE", pl.Datetime: "TIMESTAMPTZ"}
+    kind = dtype if isinstance(dtype, type) else type(dtype)
+    return names.get(kind, str(dtype))

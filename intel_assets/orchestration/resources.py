@@ -1,0 +1,47 @@
+"""Resources: what assets are handed at run time. Dagster concept: resources.
+
+Thin: each hands out an object of the engine, which knows no Dagster.
+https://docs.dagster.io/guides/build/external-resources
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+from duckdb import DuckDBPyConnection
+
+from intel_assets.engine import Engine, open_engine
+from intel_assets.lakehouse.catalog import Catalog
+from intel_assets.settings import load_settings
+
+
+class LakehouseResource(dg.ConfigurableResource["LakehouseResource"]):
+    """The lake that the settings name."""
+
+    @contextmanager
+    def open(self) -> Iterator[Engine]:
+        """Open the engine.
+
+        Raises:
+            IntelError: If the settings or the lake are not usable.
+        """
+        with open_engine(load_settings()) as engine:
+            yield engine
+
+
+class CatalogResource(DuckDBResource):
+    """DuckDB over the lake: a view for every table, all of one snapshot."""
+
+    database: str = ":memory:"
+
+    @contextmanager
+    def get_connection(self) -> Iterator[DuckDBPyConnection]:
+        """Give a connection; it is closed also when the asset fails."""
+        connection = Catalog(load_settings().layout).connect()
+        try:
+            yield connection
+        finally:
+            connection.close()

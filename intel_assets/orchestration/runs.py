@@ -1,0 +1,104 @@
+"""Runs: days of sources through Dagster in this process, and news of what went another way.
+
+Dagster concept: runs and runless events.
+https://docs.dagster.io/guides/operate/managing-runs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from intel_assets import errors
+from intel_assets.lakehouse.layout import Layout
+from intel_assets.lakehouse.tables import day_ranges
+from intel_assets.orchestration.assets import DAYS_IN_A_RUN, events
+from intel_assets.sources.results import DayResult
+from intel_assets.sources.spec import SourceSpec
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        message: What failed; None if nothing did.
+        exit_code: What a command that launched it exits with.
+    """
+
+    source: str
+    first: date
+    last: date
+    run_id: str
+    message: str | None
+    exit_code: int
+
+
+def chunks(days: Sequence[date]) -> list[tuple[date, date]]:
+    """Divide days into ranges that one run takes."""
+    found: list[tuple[date, date]] = []
+    for first, last in day_ranges(days):
+        start = first
+        while start <= last:
+            end = min(last, date.fromordinal(start.toordinal() + DAYS_IN_A_RUN - 1))
+            found.append((start, end))
+            start = date.fromordinal(end.toordinal() + 1)
+    return found
+
+
+def launch(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    spec: SourceSpec,
+    first: date,
+    last: date,
+) -> RunOutcome:
+    """Take a range of days of a source through its assets, in this process."""
+    job = definitions.resolve_job_def(spec.name)
+    result = job.execute_in_process(
+        instance=instance,
+        run_config=_QUIET,
+        raise_on_error=False,
+        tags={
+            "dagster/asset_partition_range_start": first.isoformat(),
+            "dagster/asset_partition_range_end": last.isoformat(),
+        },
+    )
+    message, exit_code = _failure(result)
+    return RunOutcome(spec.name, first, last, result.run_id, message, exit_code)
+
+
+def report(
+    instance: dg.DagsterInstance, spec: SourceSpec, result: DayResult, layout: Layout
+) -> None:
+    """Tell Dagster how a day stands that did not go through a run (landed or replayed)."""
+    for event in events(spec, result, layout):
+        instance.report_runless_asset_event(event)
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:
+    if result.success:
+        return None, 0
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            told = data.user_failure_data
+            if told and told.description:
+                code = told.metadata.get("exit_code")
+                return told.description, int(code.value) if code else 1  # type: ignore[arg-type, call-overload]
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return error.message.strip(), _exit_code(error.cls_name)
+    return "The run failed before its step began.", 1
+
+
+def _exit_code(class_name: str | None) -> int:
+    kind = getattr(errors, class_name or "", None)
+    return kind.exit_code if isinstance(kind, type) and issubclass(kind, errors.IntelError) else 1

@@ -1,0 +1,78 @@
+"""Settings: where the lake is, whether the world is played or live, and the secrets.
+
+Read from the environment (`INTEL_…`) and from `.env`. Secrets go by their own names
+(`ABUSECH_AUTH_KEY`) and are never printed.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from intel_assets.errors import ConfigurationError
+from intel_assets.lakehouse.layout import Layout
+
+DEMO_KEY = "demo-key"
+"""What the simulator accepts for every key."""
+
+SIMULATOR_PORT = 8765
+
+
+class Settings(BaseSettings):
+    """How this installation is set up.
+
+    Attributes:
+        lake: The lake: a folder or a URI.
+        mode: `demo` asks the simulator, `live` the real hosts.
+        tenant: The tenant whose tables are meant; none for the lake's own.
+        storage_options: What deltalake and the object store need to reach a URI, as JSON.
+        state: A folder of this machine for what its processes share (limits of hosts).
+        simulator: Where the simulator listens in demo mode; started when nothing listens there.
+        query_seconds: How long `intel sql` lets a query run.
+        query_memory: How much memory it may use.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="INTEL_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    lake: str = "data/lake"
+    mode: Literal["demo", "live"] = "demo"
+    tenant: str | None = None
+    storage_options: dict[str, str] = Field(default_factory=dict, repr=False)
+    state: Path = Path("data/state")
+    simulator: str = f"http://127.0.0.1:{SIMULATOR_PORT}"
+    query_seconds: float = Field(default=60.0, gt=0)
+    query_memory: str = "2GB"
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where everything of the lake lives."""
+        return Layout(self.lake, self.tenant, self.storage_options)
+
+    def secret(self, name: str) -> str | None:
+        """Return a secret by its name; in demo mode the simulator's key when it is not set."""
+        value = os.environ.get(name) or dotenv_values(".env").get(name)
+        return value or (DEMO_KEY if self.mode == "demo" else None)
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: If one of them makes no sense.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "INTEL_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}.", "Mend it in the environment or .env.") from None
+    except ValueError as error:
+        raise ConfigurationError(f"The settings cannot be read: {error}.", "See .env.example.") from None

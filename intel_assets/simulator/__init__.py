@@ -1,0 +1,1 @@
+"""A local HTTP server that plays every upstream API, faults included."""

@@ -1,0 +1,204 @@
+"""Bodies as records: parsed once, divided by day on disk, read day by day.
+
+The spool keeps memory at one day's records however large the body is. It is a scratch folder:
+what it holds can always be made again from landing.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import polars as pl
+
+from intel_assets.errors import DataError, ParseError
+from intel_assets.ingest.decode import unpack
+from intel_assets.ingest.documents import Document, Fetch
+from intel_assets.lakehouse.contracts import ENGINE_COLUMNS, INSTANT
+from intel_assets.lakehouse.knowledge import digests
+from intel_assets.lakehouse.landing import Landing
+from intel_assets.lakehouse.storage import storage_errors
+from intel_assets.sources.spec import UNDATED, Interval, SourceSpec, Span
+
+SPOOL_BYTES = 8 * 2**30
+"""How much of the spool is kept for reading again; beyond it, bodies are parsed anew."""
+
+
+@dataclass(frozen=True)
+class ParsedBody:
+    """A body divided by day.
+
+    Attributes:
+        rows: Records of each day.
+        covers: What of the time the body speaks of; None if of nothing.
+        new_columns: Columns that the contract does not know.
+    """
+
+    fetch: Fetch
+    folder: Path
+    rows: Mapping[date, int]
+    covers: Interval | None
+    new_columns: tuple[str, ...]
+
+    @property
+    def parsed(self) -> int:
+        """Records in the body."""
+        return sum(self.rows.values())
+
+
+class Bodies:
+    """The bodies of one source, parsed on demand."""
+
+    def __init__(self, spec: SourceSpec, landing: Landing, spool: Path, max_bytes: int) -> None:
+        """Name the source and the scratch folder."""
+        self._spec = spec
+        self._landing = landing
+        self._spool = spool
+        self._max_bytes = max_bytes
+        self._parsed: OrderedDict[str, ParsedBody] = OrderedDict()
+
+    def parse(self, fetch: Fetch, path: Path | None = None) -> ParsedBody:
+        """Parse the body of a fetch, from a local file or from landing.
+
+        Raises:
+            DataError: If the body is not what the parser understands; it names the source, the
+                window, the digest and the first bad line.
+            StorageError: If landing does not have it any more.
+        """
+        if fetch.fetch_id in self._parsed:
+            self._parsed.move_to_end(fetch.fetch_id)
+            return self._parsed[fetch.fetch_id]
+        if fetch.body_sha256 is None:
+            raise ValueError(f"fetch {fetch.fetch_id} has no body")
+        with ExitStack() as stack:
+            plain = path or stack.enter_context(self._landing.open(fetch.body_sha256))
+            folder = self._spool / fetch.fetch_id
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                body = self._divide(fetch, plain, folder)
+            except (DataError, pl.exceptions.PolarsError, UnicodeError, ValueError) as error:
+                shutil.rmtree(folder, ignore_errors=True)
+                what = error.what if isinstance(error, DataError) else str(error).split("\n")[0]
+                kind = type(error) if isinstance(error, DataError) else ParseError
+                raise kind(
+                    f"{self._spec.name} {fetch.window}, body {fetch.body_sha256[:16]}…: {what}",
+                    "The body is kept in landing; mend the parser and run `intel replay`.",
+                ) from error
+        self._parsed[fetch.fetch_id] = body
+        self._trim()
+        return body
+
+    def frame(self, body: ParsedBody, day: date) -> pl.DataFrame:
+        """Return a body's records of one day, with their identifiers and digests."""
+        if body.fetch.fetch_id not in self._parsed:
+            body = self.parse(body.fetch)
+        files = sorted((body.folder / "days" / f"day={day}").glob("*"))
+        if not files:
+            return pl.DataFrame(schema={"day": pl.Date, "record_id": pl.String} | _STAMP)
+        text = pl.concat([pl.read_ipc(file) for file in files]).drop("_time")
+        digest = digests(text)
+        own = self._spec.record_id
+        identifier = digest.alias("record_id")
+        if own is not None:
+            identifier = text.select(own.cast(pl.String).replace("", None)).to_series()
+            identifier = identifier.fill_null(digest).alias("record_id")
+        stamp = [pl.lit(day).alias("day"), pl.lit(body.fetch.body_sha256).alias("body_sha256")]
+        return text.with_columns(identifier, digest, *stamp)
+
+    def forget(self) -> None:
+        """Drop everything that was parsed."""
+        self._parsed.clear()
+        shutil.rmtree(self._spool, ignore_errors=True)
+
+    def _divide(self, fetch: Fetch, path: Path, folder: Path) -> ParsedBody:
+        spec = self._spec
+        path = unpack(path, folder, max_bytes=self._max_bytes)
+        document = Document(fetch, path)
+        lazy = spec.parse(document)
+        columns = lazy.collect_schema().names()
+        text = [name for name in columns if name != "day"]
+        spec.raw.require(columns)
+        time = spec.event_time.alias("_time") if "day" not in columns else _start_of_day()
+        whole = [name for name in spec.raw.required & set(text) if not spec.raw.nullable(name)]
+        # Columns that older generations lack stand as nulls: no digest changes by them.
+        optional = set(spec.raw.schema) - set(columns) - ENGINE_COLUMNS
+        lazy = lazy.with_columns(pl.lit(None, pl.String).alias(name) for name in sorted(optional))
+        dated = lazy.with_columns(time).with_columns(
+            day=pl.col("_time").dt.date().fill_null(UNDATED)
+        )
+        days = folder / "days"
+        with storage_errors(str(days)):
+            dated.select(*text, *sorted(optional), "_time", "day").sink_ipc(
+                pl.PartitionBy(days, key="day", include_key=False), mkdir=True
+            )
+        rows, span, gaps = _measure(days, whole)
+        if gaps:
+            raise ParseError(_first_bad_line(path, gaps))
+        covers = spec.covers(document, span)
+        new = tuple(sorted(set(text) - set(spec.raw.schema)))
+        return ParsedBody(fetch, folder, rows, covers, new)
+
+    def _trim(self) -> None:
+        while len(self._parsed) > 1 and _size(self._spool) > SPOOL_BYTES:
+            _, oldest = self._parsed.popitem(last=False)
+            shutil.rmtree(oldest.folder, ignore_errors=True)
+
+
+_STAMP: dict[str, pl.DataType | type[pl.DataType]] = {
+    "record_digest": pl.String,
+    "body_sha256": pl.String,
+}
+
+
+def _start_of_day() -> pl.Expr:
+    return pl.col("day").cast(INSTANT).alias("_time")
+
+
+def _measure(days: Path, whole: list[str]) -> tuple[dict[date, int], Span, int]:
+    """Count the records of each day, find their span, and count gaps in columns that have none."""
+    rows: dict[date, int] = {}
+    firsts: list[datetime] = []
+    lasts: list[datetime] = []
+    gaps = 0
+    for folder in sorted(days.glob("day=*")):
+        found = pl.scan_ipc(sorted(folder.glob("*"))).select(
+            rows=pl.len(),
+            first=pl.col("_time").min(),
+            last=pl.col("_time").max(),
+            gaps=pl.sum_horizontal(pl.lit(0), *(pl.col(name).null_count() for name in whole)),
+        )
+        one = found.collect().row(0, named=True)
+        rows[date.fromisoformat(folder.name.removeprefix("day="))] = one["rows"]
+        gaps += one["gaps"]
+        firsts += [one["first"]] if one["first"] else []
+        lasts += [one["last"]] if one["last"] else []
+    span = Span(sum(rows.values()), min(firsts, default=None), max(lasts, default=None))
+    return rows, span, gaps
+
+
+def _first_bad_line(path: Path, gaps: int) -> str:
+    """Say where a text of separated values first has another number of fields."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as lines:
+        reader = csv.reader(lines)
+        expected = 0
+        for fields in reader:
+            if not fields or fields[0].startswith("#"):
+                continue
+            expected = expected or len(fields)
+            if len(fields) != expected:
+                text = ",".join(fields)[:120]
+                return (
+                    f"line {reader.line_num} has {len(fields)} fields where {expected} "
+                    f"are expected: {text}"
+                )
+    return f"{gaps} fields are missing that every record has"
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

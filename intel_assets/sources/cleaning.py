@@ -1,0 +1,148 @@
+"""Raw to cleaned, quarantine and aggregated: pure functions over frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import polars as pl
+
+from intel_assets.errors import ContractBroken
+from intel_assets.lakehouse.contracts import Contract, QuarantineRecord, Record
+from intel_assets.sources.spec import UNDATED, Aggregate, SourceSpec
+
+HOLDS = pl.col("known_to").is_null()
+_CARRIED = list(Record.to_schema().columns)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Some days of a source, cleaned.
+
+    Attributes:
+        accepted: Rows that keep the contract.
+        quarantine: A row for each rule that a record breaks, in quarantine's columns.
+        rejected: Records of each day that hold and are rejected.
+        refused: Days with too many of them, with the reason.
+    """
+
+    accepted: pl.DataFrame
+    quarantine: pl.DataFrame
+    rejected: Mapping[date, int]
+    refused: Mapping[date, str]
+
+
+def quarantine_contract(spec: SourceSpec) -> Contract:
+    """Return the contract of a source's quarantine."""
+    return Contract(
+        "quarantine", spec.name, QuarantineRecord, f"Records of {spec.title} that break a rule."
+    )
+
+
+def clean(spec: SourceSpec, raw: pl.DataFrame, run_id: str) -> Cleaned:
+    """Clean records and divide them by the contract.
+
+    Args:
+        spec: The source.
+        raw: Versions of records, as raw holds them.
+        run_id: The run that rejects.
+
+    Raises:
+        ContractBroken: If what `clean` makes lacks columns, or loses or invents records.
+    """
+    made = spec.clean(raw.lazy()).collect()
+    if made.height != raw.height or not set(_CARRIED) <= set(made.columns):
+        raise ContractBroken(
+            f"{spec.name}: clean made {made.height} rows of {raw.height}, columns "
+            f"{', '.join(made.columns)}.",
+            "It must keep every row and carry the columns of Record along.",
+        )
+    split = spec.cleaned.split(made.select(list(spec.cleaned.schema)))
+    quarantine = _quarantine(spec, raw, made, split.failures, run_id)
+    rejected = _count(split.rejected.filter(HOLDS))
+    refused = _refused(spec, _count(made.filter(HOLDS)), rejected)
+    return Cleaned(split.accepted, quarantine, rejected, refused)
+
+
+def aggregate(
+    aggregate: Aggregate, cleaned: Contract, frame: pl.DataFrame, threads: int = 2
+) -> pl.DataFrame:
+    """Run an aggregate's SQL over cleaned rows that hold.
+
+    Raises:
+        ContractBroken: If the result does not keep the aggregate's contract.
+    """
+    with duckdb.connect(config={"threads": threads}) as connection:
+        connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA cleaned")
+        connection.register("held", frame.filter(HOLDS).to_arrow())
+        connection.execute(f'CREATE VIEW cleaned."{cleaned.name}" AS FROM held')
+        found = connection.sql(aggregate.sql).pl()
+    contract = aggregate.contract
+    typed = found.select(pl.col(name).cast(dtype) for name, dtype in contract.schema.items())
+    split = contract.split(typed)
+    if split.rejected.height:
+        raise ContractBroken(
+            f"aggregated.{contract.name} breaks its contract: {split.failures.row(0, named=True)}"
+        )
+    return typed
+
+
+def _quarantine(
+    spec: SourceSpec,
+    raw: pl.DataFrame,
+    made: pl.DataFrame,
+    failures: pl.DataFrame,
+    run_id: str,
+) -> pl.DataFrame:
+    contract = quarantine_contract(spec)
+    if failures.is_empty():
+        return contract.empty()
+    carried = made.with_row_index("row").select("row", *_CARRIED)
+    rows = failures.join(carried, on="row", how="left").with_columns(
+        value=pl.lit(None, pl.String), run_id=pl.lit(run_id)
+    )
+    parts = []
+    for (name,), part in rows.group_by("column", maintain_order=True):
+        parts.append(part.with_columns(value=_shown(spec, raw, part, name)))
+    return contract.conform(pl.concat(parts).drop("row")).sort("day", "record_digest", "rule")
+
+
+def _shown(spec: SourceSpec, raw: pl.DataFrame, part: pl.DataFrame, name: object) -> pl.Series:
+    """Return the values of a column as delivered, or its class where it is not to be shown."""
+    empty = pl.repeat(None, part.height, dtype=pl.String, eager=True)
+    if not isinstance(name, str):
+        return empty
+    source = spec.cleaned.sources.get(name)
+    hidden = {spec.cleaned.classes[name]}
+    hidden |= {spec.raw.classes[source]} if source in spec.raw.schema else set()
+    hidden &= {"personal", "health", "secret"}
+    if hidden:
+        return pl.repeat(f"({min(hidden)})", part.height, dtype=pl.String, eager=True)
+    if source is None or source not in raw.columns:
+        return empty
+    return raw[source].cast(pl.String).gather(part["row"])
+
+
+def _count(frame: pl.DataFrame) -> dict[date, int]:
+    return dict(frame.group_by("day").len().iter_rows())
+
+
+def _refused(
+    spec: SourceSpec, rows: Mapping[date, int], rejected: Mapping[date, int]
+) -> dict[date, str]:
+    return {
+        day: f"{count} of {rows[day]} rows break the contract of cleaned.{spec.name}; "
+        f"`intel quarantine {spec.name}` shows them."
+        for day, count in rejected.items()
+        if day != UNDATED
+        and count >= spec.refuse_rows
+        and count > spec.refuse_share * rows[day]
+    }
+
+
+def days_of(frame: pl.DataFrame, days: Sequence[date]) -> dict[date, pl.DataFrame]:
+    """Divide a frame by day; days without rows get an empty frame."""
+    parts = {key[0]: part for key, part in frame.partition_by("day", as_dict=True).items()}
+    return {day: parts.get(day, frame.clear()) for day in days}  # type: ignore[call-overload]

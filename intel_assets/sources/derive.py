@@ -1,0 +1,278 @@
+"""What follows from raw: cleaned, quarantine and aggregated partitions, checked and recorded.
+
+Each of them is a pure function of the raw that stands when it is written: a derived table is
+opened first and raw is read after it, so a slower run can never write what a faster one made old.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import polars as pl
+from deltalake import DeltaTable
+
+from intel_assets.lakehouse.knowledge import data_version
+from intel_assets.lakehouse.lake import Lake
+from intel_assets.lakehouse.ops import Journal, PartitionState
+from intel_assets.lakehouse.tables import Change, Commit, Table
+from intel_assets.sources.cleaning import (
+    HOLDS,
+    Cleaned,
+    aggregate,
+    clean,
+    days_of,
+    quarantine_contract,
+)
+from intel_assets.sources.results import CheckResult, DayResult, LayerResult
+from intel_assets.sources.spec import UNDATED, Aggregate, SourceSpec
+
+
+@dataclass(frozen=True)
+class RawDays:
+    """Days of raw as a run left them.
+
+    Attributes:
+        frames: Each day's versions.
+        written: The days that the run changed.
+        new_columns: For each day, columns that the contract does not know.
+    """
+
+    table: Table
+    commit: Commit
+    frames: Mapping[date, pl.DataFrame]
+    written: frozenset[date]
+    new_columns: Mapping[date, tuple[str, ...]]
+
+    def versions_of(self, days: Sequence[date]) -> pl.DataFrame:
+        """Return the versions of some days as they stand now, read again if others wrote."""
+        table = self.table.open()
+        if table is None or table.version() != self.commit.version:
+            return self.table.read(days, at=table)
+        return pl.concat([self.frames[day] for day in days], how="diagonal_relaxed")
+
+
+@dataclass
+class _Written:
+    """What was derived: for each table its commit, and the days that were refused."""
+
+    stale: frozenset[date] = frozenset()
+    refused: Mapping[date, str] = field(default_factory=dict)
+    rejected: Mapping[date, int] = field(default_factory=dict)
+    commits: dict[str, Commit] = field(default_factory=dict)
+
+
+class Derivation:
+    """Derives, checks and records the partitions of one source in one run."""
+
+    def __init__(self, lake: Lake, spec: SourceSpec, run_id: str) -> None:
+        """Name the lake, the source and the run."""
+        self._spec = spec
+        self._run_id = run_id
+        self._clock = lake.clock
+        self._journal = Journal(lake.layout, spec.name)
+        self._cleaned = Table(lake.layout, spec.cleaned)
+        self._quarantine = Table(lake.layout, quarantine_contract(spec))
+        self._aggregates = {a.contract.name: (a, Table(lake.layout, a.contract)) for a in spec.aggregates}
+        self._commit = {
+            "run_id": run_id,
+            "source": spec.name,
+            "code_version": spec.code_version,
+        }
+
+    def run(self, raw: RawDays, *, anew: bool) -> Iterator[DayResult]:
+        """Derive what is out of date, record it, and say how each day stands.
+
+        Args:
+            raw: The days.
+            anew: Whether to derive even what is up to date.
+        """
+        if not raw.frames:
+            return
+        days = sorted(raw.frames)
+        versions = {day: data_version(raw.frames[day]) for day in days}
+        recorded = self._journal.partitions(days)
+        known = {
+            row["day"]: (row["digest"], row["code_version"])
+            for row in recorded.filter(pl.col("layer") == "cleaned").iter_rows(named=True)
+        }
+        stale = [
+            day
+            for day in days
+            if anew or known.get(day) != (self._version(versions[day]), self._spec.code_version)
+        ]
+        written = self._write(raw, stale) if stale else _Written()
+        cleaned = days_of(self._cleaned.read(days), days)
+        aggregated = {
+            name: days_of(table.read(days), days) for name, (_, table) in self._aggregates.items()
+        }
+        results = [
+            self._result(
+                day,
+                raw,
+                versions[day],
+                written,
+                cleaned[day],
+                {name: parts[day] for name, parts in aggregated.items()},
+            )
+            for day in days
+        ]
+        self.record(results, recorded)
+        yield from results
+
+    def record(self, results: Sequence[DayResult], recorded: pl.DataFrame | None = None) -> None:
+        """Write what partitions came to, where that changed."""
+        before = {
+            (row["layer"], row["name"], row["day"]): (row["state"], row["digest"], row["code_version"])
+            for row in (recorded.iter_rows(named=True) if recorded is not None else ())
+        }
+        states = [
+            state
+            for result in results
+            for state in _states(result, self._spec.name)
+            if before.get((state.layer, state.name, state.day))
+            != (state.state, state.digest, self._spec.code_version)
+        ]
+        self._journal.record_partitions(
+            states,
+            code_version=self._spec.code_version,
+            run_id=self._run_id,
+            at=self._clock(),
+        )
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def _write(self, raw: RawDays, stale: Sequence[date]) -> _Written:
+        made: dict[str, Cleaned] = {}
+
+        def current() -> Cleaned:
+            frame = raw.versions_of(stale)
+            key = data_version(frame)
+            if key not in made:
+                made.clear()
+                made[key] = clean(self._spec, frame, self._run_id)
+            return made[key]
+
+        def quarantine(table: DeltaTable | None) -> Change | None:
+            rows = current().quarantine
+            stored = self._quarantine.read(stale, at=table) if table else rows.clear()
+            if _same(rows, stored):
+                return None
+            days = sorted({*rows["day"], *stored["day"]})
+            return Change(rows, days)
+
+        def cleaned(_: DeltaTable | None) -> Change:
+            now = current()
+            days = [day for day in stale if day not in now.refused]
+            return Change(now.accepted.filter(pl.col("day").is_in(days)), days)
+
+        commits = {
+            "quarantine": self._quarantine.replace_partitions(quarantine, self._commit),
+            "cleaned": self._cleaned.replace_partitions(cleaned, self._commit),
+        }
+        refused, rejected = current().refused, current().rejected
+        good = [day for day in stale if day not in refused and day != UNDATED]
+        accepted = current().accepted
+        for name, (spec, table) in self._aggregates.items():
+
+            def aggregated(
+                _: DeltaTable | None, spec: Aggregate = spec
+            ) -> Change | None:
+                held = self._cleaned.open()
+                fresh = held is not None and held.version() == commits["cleaned"].version
+                frame = accepted if fresh else self._cleaned.read(good, at=held)
+                frame = frame.filter(pl.col("day").is_in(good))
+                return Change(aggregate(spec, self._spec.cleaned, frame), good)
+
+            commits[name] = table.replace_partitions(aggregated, self._commit)
+        return _Written(frozenset(stale), refused, rejected, commits)
+
+    # -- telling ---------------------------------------------------------------------------------
+
+    def _result(
+        self,
+        day: date,
+        raw: RawDays,
+        version: str,
+        written: _Written,
+        cleaned: pl.DataFrame,
+        aggregated: Mapping[str, pl.DataFrame],
+    ) -> DayResult:
+        name = self._spec.name
+        rows = raw.frames[day].filter(HOLDS).height
+        held = cleaned.filter(HOLDS).height
+        reason = written.refused.get(day)
+        rejected = written.rejected.get(day, 0) if day in written.stale else rows - held
+        layers = [LayerResult("raw", name, rows, version, raw.commit.version, day in raw.written)]
+        checks = [_drift(raw.new_columns.get(day, ()))]
+        if reason is not None:
+            checks.append(_contract(passed=False, reason=reason, rejected=rejected))
+            return DayResult(day, "rejected", reason, True, tuple(layers), tuple(checks), rejected)
+        commit = written.commits.get("cleaned", Commit(-1, written=False))
+        fresh = day in written.stale
+        layers.append(
+            LayerResult("cleaned", name, held, self._version(version), commit.version, fresh)
+        )
+        broken = self._spec.cleaned.split(cleaned).rejected.height
+        reason = f"{broken} stored rows break the contract." if broken else "All stored rows keep it."
+        checks.append(_contract(passed=not broken, reason=reason, rejected=rejected))
+        for table, part in aggregated.items():
+            commit = written.commits.get(table, Commit(-1, written=False))
+            layers.append(
+                LayerResult("aggregated", table, part.height, _content(part), commit.version, fresh)
+            )
+        state = "complete" if rows else "empty"
+        return DayResult(day, state, None, True, tuple(layers), tuple(checks), rejected)
+
+    def _version(self, raw_version: str) -> str:
+        text = f"{raw_version} {self._spec.name} {self._spec.code_version}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _states(result: DayResult, source: str) -> Iterator[PartitionState]:
+    if not result.layers:
+        yield PartitionState("raw", source, result.day, result.state, message=result.message)
+    for layer in result.layers:
+        yield PartitionState(
+            layer=layer.layer,
+            name=layer.name,
+            day=result.day,
+            state="complete" if layer.rows else "empty",
+            rows=layer.rows,
+            rejected=result.rejected if layer.layer == "cleaned" else None,
+            digest=layer.data_version,
+            delta_version=layer.delta_version if layer.written else None,
+        )
+    if result.state == "rejected":
+        yield PartitionState(
+            "cleaned",
+            source,
+            result.day,
+            result.state,
+            rejected=result.rejected,
+            message=result.message,
+        )
+
+
+def _drift(new: Sequence[str]) -> CheckResult:
+    text = f"New in the source: {', '.join(new)}." if new else "No column is new."
+    return CheckResult("raw", "schema_drift", not new, False, text, {"new_columns": len(new)})
+
+
+def _contract(*, passed: bool, reason: str, rejected: int) -> CheckResult:
+    return CheckResult("cleaned", "contract", passed, True, reason, {"rejected_rows": rejected})
+
+
+def _same(rows: pl.DataFrame, stored: pl.DataFrame) -> bool:
+    """Whether two quarantines hold the same, whichever runs wrote them."""
+    if rows.height != stored.height:
+        return False
+    names = [name for name in rows.columns if name != "run_id"]
+    return rows.select(names).sort(names).equals(stored.select(names).sort(names))
+
+
+def _content(frame: pl.DataFrame) -> str:
+    text = frame.sort(frame.columns).write_json()
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,133 @@
+"""What a source is: the facts, the two functions and the contracts that make one.
+
+A source says how its bodies are fetched (`extract`), what records they hold (`parse`) and what
+these mean (`clean`). Everything else (retry, landing, history, quarantine, checks, schedules, gap
+filling, SQL views) comes with the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Literal, Protocol
+
+import polars as pl
+
+from intel_assets.clock import start_of
+from intel_assets.ingest.documents import Document, Window
+from intel_assets.ingest.http import HttpPolicy, Request
+from intel_assets.lakehouse.contracts import INSTANT, Contract
+
+UNDATED = date(1970, 1, 1)
+"""The partition of records that carry no day: kept in raw, and always in quarantine."""
+
+Interval = tuple[datetime, datetime]
+
+
+class Context(Protocol):
+    """What the engine lends to `extract`."""
+
+    def secret(self, name: str) -> str:
+        """Return a secret that the source declares."""
+        ...
+
+    def get(self, request: Request, window: Window) -> Document:
+        """Make a request, land its body and note it in the journal.
+
+        Raises:
+            UpstreamError: If the source did not give it; `NotPublished` on 404.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Span:
+    """The records of a body: how many, and between which moments."""
+
+    rows: int
+    first: datetime | None
+    last: datetime | None
+
+
+def whole_window(document: Document, span: Span) -> Interval | None:
+    """The body speaks of exactly the days that were asked for."""
+    window = document.fetch.window
+    return start_of(window.first), start_of(window.last + timedelta(days=1))
+
+
+def observed_span(document: Document, span: Span) -> Interval | None:
+    """The body speaks of what lies between its oldest and its newest record.
+
+    For rolling dumps: records at its oldest moment may be cut off already, so it does not count.
+    """
+    if span.first is None or span.last is None:
+        return None
+    return span.first + timedelta(microseconds=1), span.last + timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A table made from a source's cleaned records by SQL.
+
+    Attributes:
+        contract: The table.
+        sql: One SELECT over `cleaned.<source>` that groups by `day`.
+    """
+
+    contract: Contract
+    sql: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """A source of the lake.
+
+    Attributes:
+        kind: `event`: records carry their own time, and a past day can be asked for; `state`: a
+            body is the whole truth now, and a missed day can never be fetched again.
+        look_back_days: How many days back can still be asked for; None is without bound.
+        start: The first day that the source has.
+        window_days: How many days one call of `extract` can answer.
+        cadence: When the source is asked, as cron (UTC).
+        secrets: Names of the secrets it needs, as settings know them.
+        extract: `(context, window) -> documents`.
+        parse: `document -> LazyFrame` of text columns under the source's own names; a `day`
+            column (Date) besides if the day follows from the request and not from the record.
+        clean: `raw -> cleaned`, a pure function over LazyFrames; it carries the columns of
+            `contracts.Record` along.
+        record_id: Over parsed columns: the source's own identifier; the digest where null.
+        event_time: Over parsed columns: the moment that decides a record's day.
+        covers: What of the time a body speaks of.
+        refuse_share: A partition is refused when more than this share of its rows ...
+        refuse_rows: ... and at least this many break the contract.
+        code_version: Raised when `parse` or `clean` changes what it makes.
+    """
+
+    name: str
+    domain: str
+    title: str
+    description: str
+    homepage: str
+    licence: str
+    redistributable: bool
+    owner: str
+    kind: Literal["event", "state"]
+    look_back_days: int | None
+    start: date
+    window_days: int
+    cadence: str
+    extract: Callable[[Context, Window], Iterator[Document]]
+    parse: Callable[[Document], pl.LazyFrame]
+    clean: Callable[[pl.LazyFrame], pl.LazyFrame]
+    raw: Contract
+    cleaned: Contract
+    aggregates: tuple[Aggregate, ...]
+    secrets: tuple[str, ...] = ()
+    policy: HttpPolicy = field(default_factory=HttpPolicy)
+    record_id: pl.Expr | None = None
+    event_time: pl.Expr = field(default_factory=lambda: pl.col("day").cast(INSTANT))
+    covers: Callable[[Document, Span], Interval | None] = whole_window
+    refuse_share: float = 0.05
+    refuse_rows: int = 20
+    code_version: str = "1"

@@ -1,0 +1,1 @@
+"""Threat intelligence: one file per source, then the tables over all of them."""

@@ -1,0 +1,243 @@
+"""URLhaus (abuse.ch): URLs that spread malware. An event feed with a rolling dump of 30 days.
+
+Formats: the CSV dump of eight columns (to 2020) and nine, the TLD feed with hosts and countries,
+the JSON dump and the API's list. https://urlhaus-api.abuse.ch/
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandera.polars as pa
+import polars as pl
+
+from intel_assets.errors import ParseError
+from intel_assets.ingest.documents import Document, Window
+from intel_assets.ingest.http import HttpPolicy, Request
+from intel_assets.lakehouse.contracts import INSTANT, Contract, RawRecord, field
+from intel_assets.sources.spec import Aggregate, Context, Interval, SourceSpec, Span
+from intel_assets.threat import canonical
+from intel_assets.threat.model import IndicatorRecord
+
+DUMP = "https://urlhaus-api.abuse.ch/files/exports/recent.csv"
+_HEAD_BYTES = 65_536
+_NAMES = {"dateadded (utc)": "dateadded", "date_added": "dateadded", "urlhaus_reference": "urlhaus_link"}
+_UPDATED = re.compile(r"(?:Last updated|Generated on):? (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
+
+
+class RawUrl(RawRecord):
+    """A line of a dump, as delivered."""
+
+    id: pl.String | None = field("URLhaus's number of the URL.", nullable=True)
+    dateadded: pl.String = field("When URLhaus added it, UTC.")
+    url: pl.String = field("The URL.")
+    url_status: pl.String = field("online, offline or unknown.")
+    last_online: pl.String | None = field("When it was last seen online.", nullable=True)
+    threat: pl.String = field("What it does.")
+    tags: pl.String | None = field("Tags: comma-joined, a JSON list, or `None`.", nullable=True)
+    urlhaus_link: pl.String | None = field("URLhaus's page about it.", nullable=True)
+    reporter: pl.String | None = field("Who reported it.", cls="personal", nullable=True)
+
+
+class UrlRecord(IndicatorRecord):
+    """A URL, typed and canonical."""
+
+    url_id: pl.Int64 = field("URLhaus's number of the URL.", source="id", nullable=True, ge=1)
+    url_status: pl.String = field(
+        "Whether it answers.", source="url_status", isin=["online", "offline", "unknown"]
+    )
+    host: pl.String = field("The URL's host, canonical.", source="url")
+    reporter: pl.String = field(
+        "Who reported it.", source="reporter", cls="personal", nullable=True
+    )
+
+    class Config:
+        """A record stands in a body once."""
+
+        unique = ["record_id", "known_from"]
+
+
+class UrlhausDay(pa.DataFrameModel):
+    """A day of URLhaus in numbers."""
+
+    day: pl.Date = field("Day on which the URLs were added (UTC).")
+    urls: pl.Int64 = field("URLs added.", ge=1)
+    hosts: pl.Int64 = field("Distinct hosts.", ge=1)
+    online: pl.Int64 = field("Of the URLs, those that answer.", ge=0)
+    offline: pl.Int64 = field("Of the URLs, those that do not.", ge=0)
+    untagged: pl.Int64 = field("Of the URLs, those without a tag.", ge=0)
+    reporters: pl.Int64 = field("Distinct reporters.", ge=0)
+    top_tag: pl.String = field("The tag that most URLs carry.", nullable=True)
+    top_tag_urls: pl.Int64 = field("URLs with that tag.", nullable=True)
+
+
+def extract(context: Context, window: Window) -> Iterator[Document]:
+    """Ask for the dump of the last 30 days: one request answers every day in it."""
+    yield context.get(
+        Request(DUMP, params={"auth-key": context.secret("ABUSECH_AUTH_KEY")}), window
+    )
+
+
+def parse(document: Document) -> pl.LazyFrame:
+    """Read a dump of any generation: text columns under URLhaus's names."""
+    path = _file(document)
+    head = _head(path).lstrip("\ufeff")
+    if head.lstrip()[:1] in {"{", "["}:
+        return _parse_json(path)
+    columns = next(
+        (
+            [name.strip().strip('"').lower() for name in line.lstrip("# ").split(",")]
+            for line in head.splitlines()
+            if line.startswith("#") and line.lower().lstrip("# ").startswith(("id,", "dateadded"))
+        ),
+        None,
+    )
+    if columns is None:
+        first = next((line for line in head.splitlines() if line.strip()), "(an empty body)")
+        raise ParseError(f"line 1: this is no URLhaus dump, its header is missing: {first[:120]}")
+    names = [_NAMES.get(name, name) for name in columns]
+    return pl.scan_csv(
+        path,
+        has_header=False,
+        comment_prefix="#",
+        schema=dict.fromkeys(names, pl.String),
+        truncate_ragged_lines=False,
+    )
+
+
+def covers(document: Document, span: Span) -> Interval | None:
+    """A dump speaks of the time from its oldest record to the moment it was made.
+
+    It says when that was; a cache may give an old dump again after a newer one.
+    """
+    if span.first is None or span.last is None:
+        return None
+    made = _UPDATED.search(_head(_file(document)))
+    until = span.last
+    if made:
+        until = max(until, datetime.fromisoformat(made[1]).replace(tzinfo=UTC))
+    return span.first + timedelta(microseconds=1), until + timedelta(microseconds=1)
+
+
+def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
+    """Type and canonicalise; `None` and empty text are null."""
+    parts = pl.col("_parts")
+    tags = _text("tags").str.strip_chars('[]"').str.replace_all(r'"\s*,\s*"', ",")
+    return (
+        raw.with_columns(_parts=canonical.url_parts(canonical.refang(pl.col("url"))))
+        .with_columns(
+            indicator=canonical.url(parts),
+            indicator_type=pl.lit("url"),
+            raw_value=pl.col("url"),
+            first_seen=moment("dateadded"),
+            last_seen=moment("last_online"),
+            confidence=pl.lit(None, pl.Int32),
+            threat=_text("threat"),
+            malware=pl.lit(None, pl.String),
+            tags=tags.str.split(","),
+            tlp=pl.lit("clear"),
+            reference=_text("urlhaus_link"),
+            url_id=pl.col("id").cast(pl.Int64, strict=False),
+            url_status=pl.col("url_status").str.to_lowercase(),
+            reporter=_text("reporter"),
+        )
+        .with_columns(host=canonical.url_host(parts))
+    )
+
+
+def moment(name: str) -> pl.Expr:
+    """Read a column such as `2026-02-26 12:05:20` or `… UTC` as a moment; else null."""
+    text = pl.col(name).str.head(19)
+    return text.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False).dt.replace_time_zone(
+        "UTC"
+    )
+
+
+def _text(name: str) -> pl.Expr:
+    return pl.col(name).replace(["None", ""], None)
+
+
+def _file(document: Document) -> Path:
+    if document.path is None:
+        raise ValueError("a document without a body cannot be parsed")
+    return document.path
+
+
+def _head(path: Path) -> str:
+    with path.open("rb") as body:
+        return body.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+
+
+def _parse_json(path: Path) -> pl.LazyFrame:
+    """Read the JSON dump (an object of lists), the API's answer, or a record a line."""
+    text = path.read_text("utf-8")
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError as error:
+        records = _json_lines(text, error)
+    else:
+        listed = whole.get("urls", whole) if isinstance(whole, Mapping) else whole
+        groups = listed.items() if isinstance(listed, Mapping) else ((None, [r]) for r in listed)
+        if isinstance(listed, Mapping) and "url" in listed:
+            groups = [(None, [listed])]
+        records = [({"id": key} if key else {}) | record for key, group in groups for record in group]
+    rows = [{_NAMES.get(k, k): _as_text(v) for k, v in record.items()} for record in records]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pl.LazyFrame(rows, schema=dict.fromkeys(names, pl.String))
+
+
+def _json_lines(text: str, whole: json.JSONDecodeError) -> list[dict[str, Any]]:
+    records = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                reason = whole if number == 1 else error
+                raise ParseError(f"line {reason.lineno if number == 1 else number}: {reason.msg}: {line[:120]}") from None
+    return records
+
+
+def _as_text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+SPEC = SourceSpec(
+    name="urlhaus",
+    domain="threat",
+    title="URLhaus",
+    description="URLs that spread malware, reported to and tracked by abuse.ch.",
+    homepage="https://urlhaus.abuse.ch/",
+    licence="CC0 1.0",
+    redistributable=True,
+    owner="team:threat-intelligence",
+    kind="event",
+    look_back_days=30,
+    start=date(2018, 3, 1),
+    window_days=30,
+    cadence="*/15 * * * *",
+    secrets=("ABUSECH_AUTH_KEY",),
+    policy=HttpPolicy(rate_per_second=2.0),
+    extract=extract,
+    parse=parse,
+    clean=clean,
+    covers=covers,
+    record_id=pl.col("id"),
+    event_time=moment("dateadded"),
+    raw=Contract("raw", "urlhaus", RawUrl, "URLhaus dumps as delivered, every version of a URL."),
+    cleaned=Contract("cleaned", "urlhaus", UrlRecord, "URLs of URLhaus, typed and canonical."),
+    aggregates=(
+        Aggregate(
+            Contract("aggregated", "urlhaus_daily", UrlhausDay, "URLhaus in numbers, by day."),
+            files("intel_assets.threat").joinpath("sql/urlhaus_daily.sql").read_text("utf-8"),
+        ),
+    ),
+)
