@@ -73,6 +73,10 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "INTEL_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"{name}: {first['msg']}.", "Mend it in the environment or .env.") from None
+        raise ConfigurationError(
+            f"{name}: {first['msg']}.", "Mend it in the environment or .env."
+        ) from None
     except ValueError as error:
-        raise ConfigurationError(f"The settings cannot be read: {error}.", "See .env.example.") from None
+        raise ConfigurationError(
+            f"The settings cannot be read: {error}.", "See .env.example."
+        ) from None

@@ -35,9 +35,9 @@ def _options(
     verbose: int = typer.Option(
         0, "--verbose", "-v", count=True, help="Say more; twice for everything, with tracebacks."
     ),
-    version: bool = typer.Option(False, "--version", help="Say the version and stop."),  # noqa: FBT001
+    version: bool = typer.Option(False, "--version", help="Say the version and stop."),
 ) -> None:
-    global _verbose  # noqa: PLW0603  (one command, one process)
+    global _verbose
     _verbose = verbose
     if version:
         typer.echo(__version__)
@@ -65,7 +65,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001  (the last place where it can be told)
+    except Exception as error:
         if _verbose:
             traceback.print_exc()
         errors.print(f"[red]Unexpected {type(error).__name__}[/]: ", end="")

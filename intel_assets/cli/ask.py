@@ -33,9 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 def sql(
-    query: Annotated[
-        str, typer.Argument(help="One SELECT; `-` reads it from standard input.")
-    ],
+    query: Annotated[str, typer.Argument(help="One SELECT; `-` reads it from standard input.")],
     as_of: AsOf = None,
     shown_at: ShownAt = None,
     history: Annotated[
@@ -94,7 +92,8 @@ def quarantine(
         return
     with catalog.connect() as connection:
         found = connection.execute(
-            'SELECT day, rule, "column", value, message, record_id, known_from, run_id '
+            # The name is one of the registry's.
+            'SELECT day, rule, "column", value, message, record_id, known_from, run_id '  # noqa: S608
             f'FROM quarantine."{source}" WHERE ? IS NULL OR day = CAST(? AS DATE) '
             "ORDER BY day DESC, record_id LIMIT ?",
             [day, day, limit],
@@ -130,7 +129,17 @@ def locked(
 
 
 def _status(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[object, ...]]]:
-    columns = ["source", "layer", "days", "first", "last", "rows", "rejected", "bad days", "written"]
+    columns = [
+        "source",
+        "layer",
+        "days",
+        "first",
+        "last",
+        "rows",
+        "rejected",
+        "bad days",
+        "written",
+    ]
     known = registry.names()
     exists = connection.execute(
         "SELECT count(*) FROM duckdb_views() WHERE schema_name = 'ops' AND view_name = 'partitions'"

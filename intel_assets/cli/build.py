@@ -48,12 +48,12 @@ def run(
     for name in sources or []:
         registry.known(name)
 
-    from intel_assets.cli.world import demo_world  # noqa: PLC0415
-    from intel_assets.definitions import build_definitions  # noqa: PLC0415
-    from intel_assets.engine import open_engine  # noqa: PLC0415
-    from intel_assets.orchestration.instance import open_instance  # noqa: PLC0415
-    from intel_assets.orchestration.runs import chunks, launch  # noqa: PLC0415
-    from intel_assets.sources.extract import missing_secret  # noqa: PLC0415
+    from intel_assets.cli.world import demo_world
+    from intel_assets.definitions import build_definitions
+    from intel_assets.engine import open_engine
+    from intel_assets.orchestration.instance import open_instance
+    from intel_assets.orchestration.runs import chunks, launch
+    from intel_assets.sources.extract import missing_secret
 
     definitions = build_definitions(settings=settings)
     worst = 0
@@ -104,7 +104,7 @@ def land(
         if not file.is_file():
             raise UsageError(f"There is no file {file}.", "Name files that are there.")
 
-    from intel_assets.ingest.documents import Window  # noqa: PLC0415
+    from intel_assets.ingest.documents import Window
 
     window = Window(parse_day(day), parse_day(day)) if day else None
     _off_the_record(settings, source, lambda p: p.land(dict.fromkeys(files, window), received))
@@ -127,19 +127,21 @@ def replay(
 
 def upgrade() -> None:
     """Bring the lake to the format that this version writes."""
-    from intel_assets.lakehouse.format import FORMAT  # noqa: PLC0415
-    from intel_assets.lakehouse.format import upgrade as bring  # noqa: PLC0415
+    from intel_assets.lakehouse.format import FORMAT
+    from intel_assets.lakehouse.format import upgrade as bring
 
     passed = bring(load_settings().layout)
     text = " → ".join(map(str, passed))
     typer.echo(f"Format {text}." if len(passed) > 1 else f"Nothing to do: format {FORMAT}.")
 
 
-def _off_the_record(settings: Settings, source: str, work: Callable[[Pipeline], Iterable[DayResult]]) -> None:
+def _off_the_record(
+    settings: Settings, source: str, work: Callable[[Pipeline], Iterable[DayResult]]
+) -> None:
     """Do work on a source outside a run, and tell Dagster how the days stand."""
-    from intel_assets.engine import open_engine  # noqa: PLC0415
-    from intel_assets.orchestration.instance import open_instance  # noqa: PLC0415
-    from intel_assets.orchestration.runs import report  # noqa: PLC0415
+    from intel_assets.engine import open_engine
+    from intel_assets.orchestration.instance import open_instance
+    from intel_assets.orchestration.runs import report
 
     spec = registry.load([source])[0]
     worst = 0
@@ -162,7 +164,7 @@ def _tell(result: DayResult) -> None:
 
 
 def _finish(settings: Settings, worst: int) -> None:
-    from intel_assets.lakehouse.catalog import Catalog  # noqa: PLC0415
+    from intel_assets.lakehouse.catalog import Catalog
 
     if settings.layout.is_local:
         Catalog(settings.layout).write_shipped()

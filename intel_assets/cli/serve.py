@@ -22,15 +22,19 @@ _PATIENCE = 15.0
 
 
 def simulate(
-    port: Annotated[int, typer.Option("--port", help="Where to listen, on loopback.")] = SIMULATOR_PORT,
+    port: Annotated[
+        int, typer.Option("--port", help="Where to listen, on loopback.")
+    ] = SIMULATOR_PORT,
     seed: Annotated[int, typer.Option("--seed", help="Decides all that is published.")] = 7,
     recordings: Annotated[
         Path | None,
-        typer.Option("--recordings", help="A folder of recorded bodies to serve as the live hosts."),
+        typer.Option(
+            "--recordings", help="A folder of recorded bodies to serve as the live hosts."
+        ),
     ] = None,
 ) -> None:
     """Play every upstream API on this machine until stopped."""
-    from intel_assets.simulator.server import Simulator, run_forever  # noqa: PLC0415
+    from intel_assets.simulator.server import Simulator, run_forever
 
     run_forever(
         Simulator(seed=seed, recordings=recordings),
@@ -49,8 +53,8 @@ def ui(
     settings = load_settings()
     _free(port)
 
-    from intel_assets.cli.world import demo_world  # noqa: PLC0415
-    from intel_assets.orchestration.instance import environment, open_instance  # noqa: PLC0415
+    from intel_assets.cli.world import demo_world
+    from intel_assets.orchestration.instance import environment, open_instance
 
     with open_instance(settings):
         pass
@@ -59,7 +63,14 @@ def ui(
         typer.echo(f"Dagster will be at http://127.0.0.1:{port}; stop it with Ctrl-C.", err=True)
         code = _serve(
             [
-                [*_python("dagster_webserver"), "-h", "127.0.0.1", "-p", str(port), *_workspace(home)],
+                [
+                    *_python("dagster_webserver"),
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    str(port),
+                    *_workspace(home),
+                ],
                 [*_python("dagster._daemon"), "run", *_workspace(home)],
             ],
             home,

@@ -37,7 +37,8 @@ class Format(StrEnum):
 def rows(columns: Sequence[str], values: Sequence[Sequence[Any]], title: str | None = None) -> None:
     """Print a table."""
     numeric = [
-        any(v is not None for v in column) and all(isinstance(v, int | float | Decimal | None) for v in column)
+        any(v is not None for v in column)
+        and all(isinstance(v, int | float | Decimal | None) for v in column)
         for column in zip(*values, strict=True)
     ] or [False] * len(columns)
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
@@ -101,7 +102,7 @@ def _json_lines(found: duckdb.DuckDBPyRelation, stream: Any) -> None:
 
 
 def _parquet(found: duckdb.DuckDBPyRelation, out: Path) -> None:
-    import pyarrow.parquet as parquet  # noqa: PLC0415  (heavy, and seldom wanted)
+    import pyarrow.parquet as parquet
 
     reader = found.fetch_arrow_reader(100_000)
     with parquet.ParquetWriter(out, reader.schema, compression="zstd") as writer:
@@ -110,7 +111,7 @@ def _parquet(found: duckdb.DuckDBPyRelation, out: Path) -> None:
 
 
 def _xlsx(found: duckdb.DuckDBPyRelation, out: Path) -> None:
-    import xlsxwriter  # noqa: PLC0415
+    import xlsxwriter
 
     # Text that begins like a formula stays text: what feeds deliver is not to be run.
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}

@@ -22,7 +22,7 @@ def demo_world(settings: Settings) -> Iterator[None]:
     if settings.mode == "live" or _answers(settings.simulator):
         yield
         return
-    from intel_assets.simulator.server import Simulator  # noqa: PLC0415  (only when it is wanted)
+    from intel_assets.simulator.server import Simulator
 
     place = urlsplit(settings.simulator)
     simulator = Simulator(auth_key=DEMO_KEY)

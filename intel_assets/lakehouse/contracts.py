@@ -134,7 +134,9 @@ class Contract:
     @property
     def classes(self) -> Mapping[str, ColumnClass]:
         """The class of each column."""
-        return {name: (col.metadata or {}).get("class", "public") for name, col in self._columns.items()}
+        return {
+            name: (col.metadata or {}).get("class", "public") for name, col in self._columns.items()
+        }
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -157,7 +159,9 @@ class Contract:
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Put columns in the contract's order, optional ones as nulls, new ones behind as text."""
-        missing = [pl.lit(None, self.schema[n]).alias(n) for n in self.schema if n not in frame.columns]
+        missing = [
+            pl.lit(None, self.schema[n]).alias(n) for n in self.schema if n not in frame.columns
+        ]
         ordered = [*self.schema, *sorted(set(frame.columns) - set(self.schema))]
         return frame.with_columns(missing).select(ordered)
 
@@ -245,9 +249,7 @@ def _failures(cases: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     )
 
 
-def delta_field(
-    name: str, dtype: pl.DataType, comment: str, cls: ColumnClass = "public"
-) -> Field:
+def delta_field(name: str, dtype: pl.DataType, comment: str, cls: ColumnClass = "public") -> Field:
     """Return a Delta field that carries its comment and class."""
     metadata = {"comment": comment, "intel.class": cls}
     return Field(name, _delta_type(dtype), nullable=True, metadata=metadata)

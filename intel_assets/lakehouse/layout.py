@@ -83,11 +83,10 @@ class Layout:
             return stores.LocalStore(uri, mkdir=True)
         options = dict(self._client_options())
         plain = options.pop("aws_allow_http", "false").lower() == "true"
-        return stores.from_url(
-            uri,
-            config=options,  # type: ignore[arg-type]
-            client_options={"allow_http": plain},
+        found: stores.ObjectStore = stores.from_url(  # type: ignore[call-overload]
+            uri, config=options, client_options={"allow_http": plain}
         )
+        return found
 
     def _client_options(self) -> Mapping[str, str]:
         scheme = urlsplit(self.root).scheme

@@ -111,7 +111,9 @@ class Journal:
         """Write rows of `ops.fetches`."""
         if rows:
             frame = pl.DataFrame(rows, schema_overrides=FETCHES.schema, infer_schema_length=None)
-            frame = frame.select(pl.col(c).cast(t) for c, t in FETCHES.schema.items() if c in frame.columns)
+            frame = frame.select(
+                pl.col(c).cast(t) for c, t in FETCHES.schema.items() if c in frame.columns
+            )
             self._fetches.append(frame, {"run_id": run_id, "source": self.source})
 
     def fetches(self) -> pl.DataFrame:

@@ -72,7 +72,9 @@ class Table:
         except TableNotFoundError:
             return None
 
-    def read(self, days: Iterable[date] | None = None, at: DeltaTable | None = None) -> pl.DataFrame:
+    def read(
+        self, days: Iterable[date] | None = None, at: DeltaTable | None = None
+    ) -> pl.DataFrame:
         """Return the rows of some days, all versions, in the contract's types.
 
         Args:
@@ -236,7 +238,7 @@ def batches(days: Iterable[date], weights: Mapping[date, int], most: int) -> lis
         current = found[-1] if found else None
         if (
             current is None
-            or len(current) >= 30  # noqa: PLR2004
+            or len(current) >= 30
             or weight + weights.get(day, 0) > most
             or sum((1 + (b - a).days + 1) // 2 for a, b in day_ranges([*current, day])) > MAX_RANGES
         ):

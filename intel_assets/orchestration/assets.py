@@ -103,13 +103,13 @@ def _description(spec: SourceSpec, contract: Contract) -> str:
     return (
         f"{contract.description}\n\n{spec.description}\n\n"
         f"[{spec.title}]({spec.homepage}) · licence: {spec.licence} · "
-        f"`SELECT * FROM {contract.layer}.{contract.name}`"
+        f"SQL name: `{contract.layer}.{contract.name}`"
     )
 
 
 def _failure(spec: SourceSpec, bad: list[DayResult], asked: int) -> dg.Failure:
     named = "; ".join(f"{result.day}: {result.message}" for result in bad[:3])
-    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""  # noqa: PLR2004
+    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
     return dg.Failure(
         description=f"{spec.name}: {len(bad)} of {asked} days failed: {named}{more}.",
         metadata={

@@ -41,7 +41,9 @@ def column_lineage(contract: Contract, upstream: dg.AssetKey) -> dg.TableColumnL
     )
 
 
-def of_partition(layer: LayerResult, day: DayResult, layout: Layout) -> Mapping[str, dg.MetadataValue]:
+def of_partition(
+    layer: LayerResult, day: DayResult, layout: Layout
+) -> Mapping[str, dg.MetadataValue]:
     """Return what a materialization of a partition tells; numbers are plotted over partitions."""
     found: dict[str, dg.MetadataValue] = {
         "dagster/partition_row_count": dg.MetadataValue.int(layer.rows),
@@ -68,5 +70,4 @@ def _sql_type(dtype: pl.DataType) -> str:
         return f"{_sql_type(dtype.inner)}[]"  # type: ignore[arg-type]
     names = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Int32: "INTEGER", pl.Float64: "DOUBLE"}
     names |= {pl.Boolean: "BOOLEAN", pl.Date: "DATE", pl.Datetime: "TIMESTAMPTZ"}
-    kind = dtype if isinstance(dtype, type) else type(dtype)
-    return names.get(kind, str(dtype))
+    return names.get(dtype.base_type(), str(dtype))

@@ -90,7 +90,7 @@ def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:
             told = data.user_failure_data
             if told and told.description:
                 code = told.metadata.get("exit_code")
-                return told.description, int(code.value) if code else 1  # type: ignore[arg-type, call-overload]
+                return told.description, int(code.value) if code else 1  # type: ignore[arg-type]
             error = data.error
             while error is not None and error.cause is not None:
                 error = error.cause

@@ -100,7 +100,7 @@ class Bodies:
             body = self.parse(body.fetch)
         files = sorted((body.folder / "days" / f"day={day}").glob("*"))
         if not files:
-            return pl.DataFrame(schema={"day": pl.Date, "record_id": pl.String} | _STAMP)
+            return pl.DataFrame(schema=_STAMP)
         text = pl.concat([pl.read_ipc(file) for file in files]).drop("_time")
         digest = digests(text)
         own = self._spec.record_id
@@ -150,9 +150,11 @@ class Bodies:
             shutil.rmtree(oldest.folder, ignore_errors=True)
 
 
-_STAMP: dict[str, pl.DataType | type[pl.DataType]] = {
-    "record_digest": pl.String,
-    "body_sha256": pl.String,
+_STAMP = {
+    "day": pl.Date(),
+    "record_id": pl.String(),
+    "record_digest": pl.String(),
+    "body_sha256": pl.String(),
 }
 
 

@@ -116,7 +116,7 @@ def _shown(spec: SourceSpec, raw: pl.DataFrame, part: pl.DataFrame, name: object
         return empty
     source = spec.cleaned.sources.get(name)
     hidden = {spec.cleaned.classes[name]}
-    hidden |= {spec.raw.classes[source]} if source in spec.raw.schema else set()
+    hidden |= {spec.raw.classes[source]} if source and source in spec.raw.schema else set()
     hidden &= {"personal", "health", "secret"}
     if hidden:
         return pl.repeat(f"({min(hidden)})", part.height, dtype=pl.String, eager=True)
@@ -136,13 +136,11 @@ def _refused(
         day: f"{count} of {rows[day]} rows break the contract of cleaned.{spec.name}; "
         f"`intel quarantine {spec.name}` shows them."
         for day, count in rejected.items()
-        if day != UNDATED
-        and count >= spec.refuse_rows
-        and count > spec.refuse_share * rows[day]
+        if day != UNDATED and count >= spec.refuse_rows and count > spec.refuse_share * rows[day]
     }
 
 
 def days_of(frame: pl.DataFrame, days: Sequence[date]) -> dict[date, pl.DataFrame]:
     """Divide a frame by day; days without rows get an empty frame."""
     parts = {key[0]: part for key, part in frame.partition_by("day", as_dict=True).items()}
-    return {day: parts.get(day, frame.clear()) for day in days}  # type: ignore[call-overload]
+    return {day: parts.get(day, frame.clear()) for day in days}

@@ -26,7 +26,7 @@ from intel_assets.sources.cleaning import (
     days_of,
     quarantine_contract,
 )
-from intel_assets.sources.results import CheckResult, DayResult, LayerResult
+from intel_assets.sources.results import CheckResult, DayResult, LayerResult, State
 from intel_assets.sources.spec import UNDATED, Aggregate, SourceSpec
 
 
@@ -75,7 +75,9 @@ class Derivation:
         self._journal = Journal(lake.layout, spec.name)
         self._cleaned = Table(lake.layout, spec.cleaned)
         self._quarantine = Table(lake.layout, quarantine_contract(spec))
-        self._aggregates = {a.contract.name: (a, Table(lake.layout, a.contract)) for a in spec.aggregates}
+        self._aggregates = {
+            a.contract.name: (a, Table(lake.layout, a.contract)) for a in spec.aggregates
+        }
         self._commit = {
             "run_id": run_id,
             "source": spec.name,
@@ -125,7 +127,11 @@ class Derivation:
     def record(self, results: Sequence[DayResult], recorded: pl.DataFrame | None = None) -> None:
         """Write what partitions came to, where that changed."""
         before = {
-            (row["layer"], row["name"], row["day"]): (row["state"], row["digest"], row["code_version"])
+            (row["layer"], row["name"], row["day"]): (
+                row["state"],
+                row["digest"],
+                row["code_version"],
+            )
             for row in (recorded.iter_rows(named=True) if recorded is not None else ())
         }
         states = [
@@ -177,9 +183,7 @@ class Derivation:
         accepted = current().accepted
         for name, (spec, table) in self._aggregates.items():
 
-            def aggregated(
-                _: DeltaTable | None, spec: Aggregate = spec
-            ) -> Change | None:
+            def aggregated(_: DeltaTable | None, spec: Aggregate = spec) -> Change | None:
                 held = self._cleaned.open()
                 fresh = held is not None and held.version() == commits["cleaned"].version
                 frame = accepted if fresh else self._cleaned.read(good, at=held)
@@ -216,14 +220,16 @@ class Derivation:
             LayerResult("cleaned", name, held, self._version(version), commit.version, fresh)
         )
         broken = self._spec.cleaned.split(cleaned).rejected.height
-        reason = f"{broken} stored rows break the contract." if broken else "All stored rows keep it."
+        reason = (
+            f"{broken} stored rows break the contract." if broken else "All stored rows keep it."
+        )
         checks.append(_contract(passed=not broken, reason=reason, rejected=rejected))
         for table, part in aggregated.items():
             commit = written.commits.get(table, Commit(-1, written=False))
             layers.append(
                 LayerResult("aggregated", table, part.height, _content(part), commit.version, fresh)
             )
-        state = "complete" if rows else "empty"
+        state: State = "complete" if rows else "empty"
         return DayResult(day, state, None, True, tuple(layers), tuple(checks), rejected)
 
     def _version(self, raw_version: str) -> str:

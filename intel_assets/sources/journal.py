@@ -116,7 +116,7 @@ def sequence(journal: pl.DataFrame, day: date, *, anew: bool) -> Sequence:
     if not anew:
         anew = covering.filter(~is_waiting, pl.col("received_at") > first).height > 0
     chosen = covering if anew else covering.filter(pl.col("received_at") >= first, is_waiting)
-    before = None if anew else covering.filter(~is_waiting)["body_sha256"].last()  # type: ignore[no-untyped-call]
+    before = None if anew else covering.filter(~is_waiting)["body_sha256"].last()
     entries: list[Entry] = []
     for row in chosen.iter_rows(named=True):
         # Nothing changed since the body just before it: folding it again says nothing new.

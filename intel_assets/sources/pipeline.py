@@ -71,7 +71,9 @@ class Pipeline:
         asked = extract(self._spec, days, upstream, landing, validators, self._lake.clock)
         yield from self._take_in(asked, days)
 
-    def land(self, files: Mapping[Path, Window | None], fetched_at: datetime) -> Iterator[DayResult]:
+    def land(
+        self, files: Mapping[Path, Window | None], fetched_at: datetime
+    ) -> Iterator[DayResult]:
         """Take bodies that came some other way down the same road.
 
         Args:
@@ -124,7 +126,11 @@ class Pipeline:
             for document in asked.documents:
                 fetch = document.fetch
                 row = rows[fetch.fetch_id]
-                if earlier is not None and fetch.outcome == "not_modified" and self._spec.kind == "event":
+                if (
+                    earlier is not None
+                    and fetch.outcome == "not_modified"
+                    and self._spec.kind == "event"
+                ):
                     row |= journals.coverage(earlier, fetch)
                     continue
                 try:
@@ -231,7 +237,9 @@ class Pipeline:
             # The table is opened before the journal is read: whatever is folded into it stands
             # in the journal then.
             journal = self._journal.fetches()
-            stored = days_of(self._raw.read(batch, at=table) if table else self._raw.contract.empty(), batch)
+            stored = days_of(
+                self._raw.read(batch, at=table) if table else self._raw.contract.empty(), batch
+            )
             frames.clear()
             touched.clear()
             for day in batch:

@@ -17,7 +17,9 @@ _URL = (
 )
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21"}
 _IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)$"
-_HOST = r"^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$"
+_HOST = (
+    r"^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$"
+)
 
 
 def refang(value: pl.Expr) -> pl.Expr:
@@ -52,7 +54,7 @@ def ipv4(value: pl.Expr) -> pl.Expr:
 
 
 def ipv6(value: pl.Expr) -> pl.Expr:
-    """Bring an IPv6 address into its shortest form (RFC 5952), a mapped IPv4 one as IPv4; else null."""
+    """Bring an IPv6 address into its shortest form (RFC 5952); a mapped one becomes IPv4."""
     text = value.str.strip_chars().str.strip_chars("[]")
     return pl.when(text.str.contains(":", literal=True)).then(
         text.map_batches(_to_short, return_dtype=pl.String)
@@ -60,10 +62,9 @@ def ipv6(value: pl.Expr) -> pl.Expr:
 
 
 def url_parts(value: pl.Expr) -> pl.Expr:
-    """Take a URL apart: a struct of `scheme`, `user`, `host`, `port`, `rest`; nulls if it is none."""
-    return (
-        value.str.extract_groups(_URL)
-        .struct.rename_fields(["scheme", "user", "host", "port", "rest"])
+    """Take a URL apart: a struct of `scheme`, `user`, `host`, `port`, `rest`, or of nulls."""
+    return value.str.extract_groups(_URL).struct.rename_fields(
+        ["scheme", "user", "host", "port", "rest"]
     )
 
 

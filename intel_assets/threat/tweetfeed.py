@@ -45,7 +45,9 @@ class PostRecord(IndicatorRecord):
 
     indicator: pl.String = field("The indicator in canonical form.", source="value")
     raw_value: pl.String = field("The indicator as delivered.", source="value")
-    indicator_type: pl.String = field("What it is.", source="type", isin=sorted({*_TYPES.values(), "ipv6"}))
+    indicator_type: pl.String = field(
+        "What it is.", source="type", isin=sorted({*_TYPES.values(), "ipv6"})
+    )
     first_seen: Instant = field("When it was posted.", source="time_utc")
     user: pl.String = field("Who posted it.", source="user", cls="personal")
     reference: pl.String = field("Address of the post.", source="tweet", cls="personal")
@@ -150,7 +152,9 @@ SPEC = SourceSpec(
     cleaned=Contract("cleaned", "tweetfeed", PostRecord, "Posted indicators, typed and canonical."),
     aggregates=(
         Aggregate(
-            Contract("aggregated", "tweetfeed_daily", TweetfeedDay, "TweetFeed in numbers, by day."),
+            Contract(
+                "aggregated", "tweetfeed_daily", TweetfeedDay, "TweetFeed in numbers, by day."
+            ),
             files("intel_assets.threat").joinpath("sql/tweetfeed_daily.sql").read_text("utf-8"),
         ),
     ),

@@ -20,14 +20,18 @@ import polars as pl
 from intel_assets.errors import ParseError
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.http import HttpPolicy, Request
-from intel_assets.lakehouse.contracts import INSTANT, Contract, RawRecord, field
+from intel_assets.lakehouse.contracts import Contract, RawRecord, field
 from intel_assets.sources.spec import Aggregate, Context, Interval, SourceSpec, Span
 from intel_assets.threat import canonical
 from intel_assets.threat.model import IndicatorRecord
 
 DUMP = "https://urlhaus-api.abuse.ch/files/exports/recent.csv"
 _HEAD_BYTES = 65_536
-_NAMES = {"dateadded (utc)": "dateadded", "date_added": "dateadded", "urlhaus_reference": "urlhaus_link"}
+_NAMES = {
+    "dateadded (utc)": "dateadded",
+    "date_added": "dateadded",
+    "urlhaus_reference": "urlhaus_link",
+}
 _UPDATED = re.compile(r"(?:Last updated|Generated on):? (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 
 
@@ -154,9 +158,9 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
 def moment(name: str) -> pl.Expr:
     """Read a column such as `2026-02-26 12:05:20` or `… UTC` as a moment; else null."""
     text = pl.col(name).str.head(19)
-    return text.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False).dt.replace_time_zone(
-        "UTC"
-    )
+    return text.str.to_datetime(
+        "%Y-%m-%d %H:%M:%S", time_unit="us", strict=False
+    ).dt.replace_time_zone("UTC")
 
 
 def _text(name: str) -> pl.Expr:
@@ -183,10 +187,10 @@ def _parse_json(path: Path) -> pl.LazyFrame:
         records = _json_lines(text, error)
     else:
         listed = whole.get("urls", whole) if isinstance(whole, Mapping) else whole
-        groups = listed.items() if isinstance(listed, Mapping) else ((None, [r]) for r in listed)
-        if isinstance(listed, Mapping) and "url" in listed:
-            groups = [(None, [listed])]
-        records = [({"id": key} if key else {}) | record for key, group in groups for record in group]
+        if isinstance(listed, Mapping) and "url" not in listed:
+            records = [{"id": key} | record for key, group in listed.items() for record in group]
+        else:
+            records = [dict(listed)] if isinstance(listed, Mapping) else list(listed)
     rows = [{_NAMES.get(k, k): _as_text(v) for k, v in record.items()} for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pl.LazyFrame(rows, schema=dict.fromkeys(names, pl.String))
@@ -195,12 +199,11 @@ def _parse_json(path: Path) -> pl.LazyFrame:
 def _json_lines(text: str, whole: json.JSONDecodeError) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                reason = whole if number == 1 else error
-                raise ParseError(f"line {reason.lineno if number == 1 else number}: {reason.msg}: {line[:120]}") from None
+        try:
+            records += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            at, why = (whole.lineno, whole.msg) if number == 1 else (number, error.msg)
+            raise ParseError(f"line {at}: {why}: {line[:120]}") from None
     return records
 
 
