@@ -336,10 +336,10 @@ def _ledger_errors(path: Path) -> Iterator[None]:
     try:
         with storage_errors(str(path)):
             yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StorageError(
             f"The ledger of hosts {path} cannot be used: {error}.",
-            "Stop what uses it and delete it; it holds nothing that is not made again.",
+            "If its folder is right, delete it; it holds nothing that is not made again.",
         ) from error
 
 

@@ -29,8 +29,8 @@ from intel_assets.errors import (
 from intel_assets.ingest import answers, wire
 from intel_assets.ingest.answers import Answer
 from intel_assets.ingest.hosts import HostLedger
-from intel_assets.ingest.played import Played
 from intel_assets.ingest.messages import HttpPolicy, Received, Request, Validators
+from intel_assets.ingest.played import Played
 from intel_assets.ingest.redact import Redactor
 from intel_assets.lakehouse.landing import Body, Landing
 

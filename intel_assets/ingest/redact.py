@@ -115,7 +115,9 @@ def _forms(secret: str) -> Iterator[str]:
         if len(value) < _SHORTEST:
             continue
         # Character by character, since each writer encodes others of them, and some do it twice.
-        yield "".join(_character(character) for character in value)
+        # No two ways may match the same text, or a near miss would take exponential time; so a
+        # run of backslashes, which escaping lengthens, counts as one.
+        yield "".join(_character(character) for character in re.sub(r"\\+", r"\\", value))
         data = value.encode("utf-8", "surrogatepass")
         for packed in {base64.b64encode(data), base64.urlsafe_b64encode(data)}:
             yield re.escape(packed.decode().rstrip("=")) + "=*"
@@ -124,6 +126,8 @@ def _forms(secret: str) -> Iterator[str]:
 
 def _character(character: str) -> str:
     """Return a pattern for one character: plain, or as URLs, JSON, Python or HTML escape it."""
+    if character == "\\":
+        return r"(?:\\{1,8}|%(?:25){0,3}5c|&#(?:0*92|x0*5c);)"
     data = character.encode("utf-8", "surrogatepass")
     units = character.encode("utf-16-be", "surrogatepass")
     ways = [
@@ -133,13 +137,16 @@ def _character(character: str) -> str:
         "".join(rf"\\{{1,4}}x{byte:02x}" for byte in data),
         f"&#(?:0*{ord(character)}|x0*{ord(character):x});",
     ]
+    if ord(character) > 0x7F:
+        ways.append(rf"\\{{1,4}}(?:x{ord(character):02x}|U{ord(character):08x})")
     if html.escape(character) != character:
         ways.append(html.escape(character))
     if character == " ":
         ways.append(r"\+")
-    # Control characters have short names, as \n, in JSON and in Python.
-    for short in {json.dumps(character)[1:-1], repr(character)[1:-1]}:
-        ways.append(rf"\\{{0,3}}{re.escape(short)}")
+    if not character.isprintable():
+        # JSON and Python have short names for some, as \n.
+        short = json.dumps(character)[1:-1]
+        ways += [rf"\\{{1,4}}{short[1]}"] if len(short) == 2 else []
     return f"(?:{'|'.join(ways)})"
 
 

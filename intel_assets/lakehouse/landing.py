@@ -18,7 +18,7 @@ from typing import Self
 
 import obstore
 import zstandard
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 
 from intel_assets.errors import StorageError
 from intel_assets.lakehouse.layout import Layout
@@ -134,8 +134,14 @@ class Landing:
     def store(self) -> obstore.store.ObjectStore:
         """The object store below this landing."""
         if self._store is None:
-            with storage_errors(self.uri):
-                self._store = self._layout.store(self.uri)
+            try:
+                with storage_errors(self.uri):
+                    self._store = self._layout.store(self.uri)
+            except (OSError, BaseError) as error:
+                raise StorageError(
+                    f"The landing {self.uri} cannot be opened: {error}.",
+                    "Check INTEL_LAKE and its storage options.",
+                ) from error
         return self._store
 
     def spool_file(self, suffix: str) -> Path:

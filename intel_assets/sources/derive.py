@@ -46,12 +46,12 @@ class RawDays:
     written: frozenset[date]
     new_columns: Mapping[date, tuple[str, ...]]
 
-    def versions_of(self, days: Sequence[date]) -> pl.DataFrame:
-        """Return the versions of some days as they stand now, read again if others wrote."""
+    def standing(self, days: Sequence[date]) -> tuple[int, pl.DataFrame]:
+        """Return the table's version and some days as they stand in it, read anew if others wrote."""
         table = self.table.open()
-        if table is None or table.version() != self.commit.version:
-            return self.table.read(days, at=table)
-        return pl.concat([self.frames[day] for day in days], how="diagonal_relaxed")
+        if table is not None and table.version() != self.commit.version:
+            return table.version(), self.table.read(days, at=table)
+        return self.commit.version, pl.concat([self.frames[day] for day in days], how="vertical")
 
 
 @dataclass
@@ -151,15 +151,14 @@ class Derivation:
     # -- writing ---------------------------------------------------------------------------------
 
     def _write(self, raw: RawDays, stale: Sequence[date]) -> _Written:
-        made: dict[str, Cleaned] = {}
+        made: dict[int, Cleaned] = {}
 
         def current() -> Cleaned:
-            frame = raw.versions_of(stale)
-            key = data_version(frame)
-            if key not in made:
+            version, frame = raw.standing(stale)
+            if version not in made:
                 made.clear()
-                made[key] = clean(self._spec, frame, self._run_id)
-            return made[key]
+                made[version] = clean(self._spec, frame, self._run_id)
+            return made[version]
 
         def quarantine(table: DeltaTable | None) -> Change | None:
             rows = current().quarantine

@@ -15,7 +15,16 @@ _URL = (
     r"^([a-zA-Z][a-zA-Z0-9+.-]*)://(?:([^/?#@]*)@)?"
     r"(\[[0-9a-fA-F:.]+\]|[^/?#:@\[\]\s\\]+)(?::(\d{1,5}))?([/?#][^\r\n]*)?$"
 )
-_DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21"}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
+_URL_AND_HOST = pl.Struct({"url": pl.String, "host": pl.String})
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_FOUR_OCTETS = rf"^(?:{_OCTET}\.){{3}}{_OCTET}$"
+# In form for certain: what this matches, taking it apart and putting it together leaves as it is.
+_PLAIN_URL = (
+    rf"^https?://(?:(?:{_OCTET}\.){{3}}{_OCTET}|(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]+)"
+    r"(?::(?:[1-5]\d{4}|[1-9]\d{3}))?/[\x21-\x7e]*$"
+)
+_PLAIN_HOST = r"^https?://([^/:]+)"
 _IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)$"
 _HOST = (
     r"^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$"
@@ -42,7 +51,7 @@ def host(value: pl.Expr) -> pl.Expr:
         .otherwise(lower)
     )
     numeric = ascii_form.str.contains(r"^[\d.]+$")
-    good = ascii_form.str.contains(_HOST) & (~numeric | ascii_form.str.contains(_IPV4))
+    good = ascii_form.str.contains(_HOST) & (~numeric | ascii_form.str.contains(_FOUR_OCTETS))
     return pl.when(good).then(ascii_form)
 
 
@@ -61,48 +70,59 @@ def ipv6(value: pl.Expr) -> pl.Expr:
     )
 
 
-def url_parts(value: pl.Expr) -> pl.Expr:
-    """Take a URL apart: a struct of `scheme`, `user`, `host`, `port`, `rest`, or of nulls."""
-    return value.str.extract_groups(_URL).struct.rename_fields(
-        ["scheme", "user", "host", "port", "rest"]
-    )
-
-
-def url_host(parts: pl.Expr) -> pl.Expr:
-    """Return a URL's host in canonical form, an IPv6 address without its brackets; else null."""
-    name = parts.struct.field("host")
-    return (
-        pl.when(name.str.starts_with("["))
-        .then(name.str.strip_chars("[]").str.to_lowercase())
-        .otherwise(host(name))
-    )
-
-
-def url(parts: pl.Expr) -> pl.Expr:
-    """Put a URL together again in canonical form; null if its host cannot be brought into form.
+def urls(value: pl.Expr) -> pl.Expr:
+    """Bring a URL into form: a struct of `url` and its `host`, both null if it is none.
 
     Scheme and host in lower case, the host in IDNA, the scheme's own port dropped, an empty path
     written as `/`. Path, query and fragment stay as they are: they decide what a server gives.
+    The host of an IPv6 address stands without its brackets.
     """
-    scheme = parts.struct.field("scheme").str.to_lowercase()
-    name = parts.struct.field("host")
-    bracketed = name.str.starts_with("[")
-    place = pl.when(bracketed).then(name.str.to_lowercase()).otherwise(host(name))
-    port = parts.struct.field("port").cast(pl.Int32, strict=False)
-    default = scheme.replace_strict(_DEFAULT_PORTS, default=None).cast(pl.Int32)
-    bad_port = port.is_not_null() & ~port.is_between(1, 65535)
-    user = parts.struct.field("user")
+    return value.map_batches(_urls, return_dtype=_URL_AND_HOST)
+
+
+def _urls(values: pl.Series) -> pl.Series:
+    """Most URLs are in form already: one look tells, and only the others are taken apart."""
+    plain = values.str.contains(_PLAIN_URL).fill_null(False)
+    odd = (~plain).arg_true()
+    mended = (
+        values.gather(odd)
+        .to_frame("value")
+        .with_columns(parts=refang(pl.col("value")).str.extract_groups(_URL))
+        .select(url=_together(pl.col("parts")), host=_place(pl.col("parts")))
+    )
+    hosts = values.str.extract(_PLAIN_HOST)
+    return pl.DataFrame(
+        {
+            "url": values.clone().scatter(odd, mended["url"]),
+            "host": hosts.scatter(odd, mended["host"]),
+        }
+    ).to_struct(values.name)
+
+
+def _place(parts: pl.Expr) -> pl.Expr:
+    name = parts.struct.field("3")
+    six = name.str.starts_with("[")
+    return pl.when(six).then(ipv6(name)).otherwise(host(name))
+
+
+def _together(parts: pl.Expr) -> pl.Expr:
+    scheme = parts.struct.field("1").str.to_lowercase()
+    user = parts.struct.field("2")
+    place = _place(parts)
+    port = parts.struct.field("4").cast(pl.Int32, strict=False)
+    default = scheme.replace_strict(_DEFAULT_PORTS, default=None, return_dtype=pl.Int32)
+    six = place.str.contains(":", literal=True)
     whole = pl.concat_str(
         scheme,
         pl.lit("://"),
         pl.when(user.is_not_null()).then(user + "@").otherwise(pl.lit("")),
-        place,
-        pl.when(port.is_not_null() & (port.ne_missing(default)))
-        .then(pl.lit(":") + port.cast(pl.String))
+        pl.when(six).then("[" + place + "]").otherwise(place),
+        pl.when(port.is_not_null() & port.ne_missing(default))
+        .then(":" + port.cast(pl.String))
         .otherwise(pl.lit("")),
-        parts.struct.field("rest").fill_null("/"),
+        parts.struct.field("5").str.replace(r"^([?#])", "/${1}").fill_null("/"),
     )
-    return pl.when(~bad_port.fill_null(False)).then(whole)
+    return pl.when(port.is_null() | port.is_between(1, 65_535)).then(whole)
 
 
 def _to_short(addresses: pl.Series) -> pl.Series:

@@ -102,9 +102,9 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
     kind = pl.when(six).then(pl.lit("ipv6")).otherwise(named)
     digest = value.str.to_lowercase()
     tags = pl.col("tags").str.strip_chars().replace("", None)
-    return raw.with_columns(_parts=canonical.url_parts(value)).with_columns(
+    return raw.with_columns(
         indicator=pl.when(kind == "url")
-        .then(canonical.url(pl.col("_parts")))
+        .then(canonical.urls(value).struct.field("url"))
         .when(kind == "domain")
         .then(canonical.host(value))
         .when(kind == "ipv4")

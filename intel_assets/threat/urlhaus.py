@@ -131,27 +131,23 @@ def covers(document: Document, span: Span) -> Interval | None:
 
 def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
     """Type and canonicalise; `None` and empty text are null."""
-    parts = pl.col("_parts")
     tags = _text("tags").str.strip_chars('[]"').str.replace_all(r'"\s*,\s*"', ",")
-    return (
-        raw.with_columns(_parts=canonical.url_parts(canonical.refang(pl.col("url"))))
-        .with_columns(
-            indicator=canonical.url(parts),
-            indicator_type=pl.lit("url"),
-            raw_value=pl.col("url"),
-            first_seen=moment("dateadded"),
-            last_seen=moment("last_online"),
-            confidence=pl.lit(None, pl.Int32),
-            threat=_text("threat"),
-            malware=pl.lit(None, pl.String),
-            tags=tags.str.split(","),
-            tlp=pl.lit("clear"),
-            reference=_text("urlhaus_link"),
-            url_id=pl.col("id").cast(pl.Int64, strict=False),
-            url_status=pl.col("url_status").str.to_lowercase(),
-            reporter=_text("reporter"),
-        )
-        .with_columns(host=canonical.url_host(parts))
+    return raw.with_columns(_url=canonical.urls(pl.col("url"))).with_columns(
+        indicator=pl.col("_url").struct.field("url"),
+        host=pl.col("_url").struct.field("host"),
+        indicator_type=pl.lit("url"),
+        raw_value=pl.col("url"),
+        first_seen=moment("dateadded"),
+        last_seen=moment("last_online"),
+        confidence=pl.lit(None, pl.Int32),
+        threat=_text("threat"),
+        malware=pl.lit(None, pl.String),
+        tags=tags.str.split(","),
+        tlp=pl.lit("clear"),
+        reference=_text("urlhaus_link"),
+        url_id=pl.col("id").cast(pl.Int64, strict=False),
+        url_status=pl.col("url_status").str.to_lowercase(),
+        reporter=_text("reporter"),
     )
 
 
