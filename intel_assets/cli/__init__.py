@@ -14,6 +14,7 @@ from rich.console import Console
 
 from intel_assets import __version__
 from intel_assets.cli import ask, build, serve
+from intel_assets.cli.verbosity import set_verbosity, verbosity
 from intel_assets.errors import IntelError
 
 app = typer.Typer(
@@ -27,8 +28,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_verbose = 0
-
 
 @app.callback()
 def _options(
@@ -37,8 +36,7 @@ def _options(
     ),
     version: bool = typer.Option(False, "--version", help="Say the version and stop."),
 ) -> None:
-    global _verbose
-    _verbose = verbose
+    set_verbosity(verbose)
     if version:
         typer.echo(__version__)
         raise typer.Exit
@@ -55,7 +53,7 @@ def main() -> None:
     try:
         app()
     except IntelError as error:
-        if _verbose:
+        if verbosity():
             traceback.print_exc()
         errors.print(f"[red]{type(error).__name__}[/]: ", end="")
         errors.print(error.what, markup=False)
@@ -66,7 +64,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        if _verbose:
+        if verbosity():
             traceback.print_exc()
         errors.print(f"[red]Unexpected {type(error).__name__}[/]: ", end="")
         errors.print(str(error).split("\n")[0], markup=False)

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from intel_assets.cli import ask
+from intel_assets.cli.verbosity import verbosity
 from intel_assets.clock import parse_day, parse_instant, system_clock
 from intel_assets.errors import UsageError
 from intel_assets.settings import Settings, load_settings
@@ -51,6 +52,7 @@ def run(
     from intel_assets.cli.world import demo_world
     from intel_assets.definitions import build_definitions
     from intel_assets.engine import open_engine
+    from intel_assets.logs import configure_logs
     from intel_assets.orchestration.instance import open_instance
     from intel_assets.orchestration.runs import chunks, launch
     from intel_assets.sources.extract import missing_secret
@@ -58,6 +60,7 @@ def run(
     definitions = build_definitions(settings=settings)
     worst = 0
     with demo_world(settings), open_instance(settings) as instance, open_engine(settings) as engine:
+        configure_logs(verbosity(), engine.secrets(registry.load()))
         for spec in registry.load(sources or []):
             unset = [name for name in spec.secrets if name not in engine.secrets([spec])]
             if unset:
@@ -140,13 +143,17 @@ def _off_the_record(
 ) -> None:
     """Do work on a source outside a run, and tell Dagster how the days stand."""
     from intel_assets.engine import open_engine
+    from intel_assets.logs import configure_logs
     from intel_assets.orchestration.instance import open_instance
     from intel_assets.orchestration.runs import report
 
     spec = registry.load([source])[0]
     worst = 0
+    run_id = f"cli-{uuid4()}"
     with open_instance(settings) as instance, open_engine(settings) as engine:
-        for result in work(engine.pipeline(spec, f"cli-{uuid4()}")):
+        configure_logs(verbosity(), engine.secrets([spec]))
+        results = work(engine.pipeline(spec, run_id))
+        for result in results:
             worst = max(worst, result.exit_code)
             report(instance, spec, result, settings.layout)
             _tell(result)

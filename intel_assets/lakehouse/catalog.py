@@ -345,7 +345,7 @@ def _select(table: _Stored, moment: _Moment, *, pinned: bool) -> str:
         # A fetch is recorded when it was made and again when it was folded into the tables.
         condition += (
             " QUALIFY row_number() OVER (PARTITION BY fetch_id"
-            " ORDER BY folded_at IS NULL, recorded_at, folded_at) = 1"
+            " ORDER BY folded_at NULLS LAST, recorded_at DESC) = 1"
         )
     return f"{source} WHERE {condition}"
 

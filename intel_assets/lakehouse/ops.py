@@ -117,10 +117,14 @@ class Journal:
             self._fetches.append(frame, {"run_id": run_id, "source": self.source})
 
     def fetches(self) -> pl.DataFrame:
-        """Return one row for each request: the one with its counts once it is folded."""
+        """Return one row for each request: the first with its counts once it is folded.
+
+        Until then the newest: a body that could not be parsed may be understood later.
+        """
         rows = self._fetches.read_where(pl.col("source") == self.source)
         return (
-            rows.sort(pl.col("folded_at").is_null(), "recorded_at")
+            rows.sort("recorded_at", descending=True)
+            .sort("folded_at", nulls_last=True, maintain_order=True)
             .unique("fetch_id", keep="first", maintain_order=True)
             .sort("received_at", "fetch_id")
         )

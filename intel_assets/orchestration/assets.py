@@ -12,6 +12,7 @@ import dagster as dg
 
 from intel_assets.lakehouse.contracts import Contract
 from intel_assets.lakehouse.layout import Layout
+from intel_assets.logs import about
 from intel_assets.orchestration import checks, metadata, partitions
 from intel_assets.orchestration.resources import LakehouseResource
 from intel_assets.settings import Settings
@@ -41,12 +42,13 @@ def source_assets(spec: SourceSpec, settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[Event]:
         days = [date.fromisoformat(key) for key in context.partition_keys]
         bad: list[DayResult] = []
-        with lakehouse.open() as engine, engine.upstream(spec) as upstream:
+        with (
+            about(run_id=context.run_id, source=spec.name),
+            lakehouse.open() as engine,
+            engine.upstream(spec) as upstream,
+        ):
             pipeline = engine.pipeline(spec, context.run_id)
-            for number, result in enumerate(pipeline.materialize(days, upstream), 1):
-                context.log.info(
-                    "%s %s: %s (%d of %d)", spec.name, result.day, result.state, number, len(days)
-                )
+            for result in pipeline.materialize(days, upstream):
                 yield from events(spec, result, engine.lake.layout)
                 if result.requested and result.state not in GOOD | {"missing"}:
                     bad.append(result)

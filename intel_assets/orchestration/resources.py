@@ -6,6 +6,7 @@ https://docs.dagster.io/guides/build/external-resources
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,9 @@ from duckdb import DuckDBPyConnection
 
 from intel_assets.engine import Engine, open_engine
 from intel_assets.lakehouse.catalog import Catalog
+from intel_assets.logs import configure_logs
 from intel_assets.settings import load_settings
+from intel_assets.sources import registry
 
 
 class LakehouseResource(dg.ConfigurableResource["LakehouseResource"]):
@@ -29,6 +32,9 @@ class LakehouseResource(dg.ConfigurableResource["LakehouseResource"]):
             IntelError: If the settings or the lake are not usable.
         """
         with open_engine(load_settings()) as engine:
+            # A run in a process of its own; in the command's process its own set-up stays.
+            if not logging.getLogger("intel_assets").handlers:
+                configure_logs(1, engine.secrets(registry.load()))
             yield engine
 
 

@@ -47,7 +47,7 @@ class RawDays:
     new_columns: Mapping[date, tuple[str, ...]]
 
     def standing(self, days: Sequence[date]) -> tuple[int, pl.DataFrame]:
-        """Return the table's version and some days as they stand in it, read anew if others wrote."""
+        """Return the table's version and some days in it, read anew if others wrote."""
         table = self.table.open()
         if table is not None and table.version() != self.commit.version:
             return table.version(), self.table.read(days, at=table)

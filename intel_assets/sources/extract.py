@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from threading import Lock
@@ -114,6 +115,16 @@ class _Asking:
             seconds=got.seconds,
         )
         self._keep(fetch)
+        logger.info(
+            "%s %s: %s, %d bytes in %.2f s, %d attempts",
+            fetch.source,
+            window,
+            fetch.outcome,
+            fetch.bytes,
+            fetch.seconds,
+            fetch.attempts,
+            extra={"window": str(window), "fetch_id": fetch.fetch_id},
+        )
         return Document(fetch, got.body.path if got.body else None)
 
     def _note_failure(
@@ -172,7 +183,9 @@ def extract(
 
     asked = windows(days, spec.window_days)
     with ThreadPoolExecutor(CONCURRENT_WINDOWS, thread_name_prefix=spec.name) as pool:
-        for window, documents, error in pool.map(ask, asked):
+        # Each thread gets a copy of the context, so that its log lines name the run as well.
+        asking_all = [pool.submit(copy_context().run, ask, window) for window in asked]
+        for window, documents, error in (one.result() for one in asking_all):
             result.documents += documents
             if error is not None:
                 level = logging.INFO if isinstance(error, NotPublished) else logging.WARNING

@@ -143,6 +143,8 @@ class Pipeline:
                 else:
                     row |= journals.reach(body)
                     spoken_of |= _days_of(body)
+                if document.path is not None:
+                    document.path.unlink(missing_ok=True)
             self._journal.record_fetches(list(rows.values()), self._run_id)
             asked_for = days or sorted(spoken_of | set(problems))
             yield from self._process(bodies, asked_for, problems, anew=False)
@@ -172,9 +174,8 @@ class Pipeline:
                 continue
             mended = replace(fetch, error_class=None, error=None)
             now = self._lake.clock()
-            # Folded with the days below; the row makes the body stand in their sequence.
-            entry = journals.row_of(mended, self._run_id, now) | journals.reach(body)
-            rows.append(entry | {"folded_at": now})
+            # From here on it waits like a body that has just come.
+            rows.append(journals.row_of(mended, self._run_id, now) | journals.reach(body))
         self._journal.record_fetches(rows, self._run_id)
 
     # -- days ------------------------------------------------------------------------------------
@@ -220,7 +221,16 @@ class Pipeline:
                 covered = Window(row["covers_from"].date(), _last_day(row["covers_to"]))
                 days |= set(covered.days)
                 continue
-            body = bodies.parse(fetch)
+            try:
+                body = bodies.parse(fetch)
+            except DataError as error:
+                # It was understood once, by other code; `intel replay` tries it again.
+                logger.error("%s", error)
+                failed = replace(fetch, error_class=type(error).__name__, error=error.what)
+                now = self._lake.clock()
+                row = journals.row_of(failed, self._run_id, now)
+                self._journal.record_fetches([row], self._run_id)
+                continue
             for day, rows in body.rows.items():
                 weights[day] = weights.get(day, 0) + rows
             days |= _days_of(body)
@@ -253,6 +263,13 @@ class Pipeline:
             return Change(pl.concat([frames[d] for d in touched], how="diagonal_relaxed"), touched)
 
         commit = self._raw.replace_partitions(build, self._commit)
+        logger.info(
+            "%s: %d of %d days changed, raw is at version %d",
+            self._spec.name,
+            len(touched),
+            len(batch),
+            commit.version,
+        )
         wanted = [day for day in batch if day in touched or day in asked_for]
         speaking = [day for day in wanted if day in answered or frames[day].height]
         standing = RawDays(

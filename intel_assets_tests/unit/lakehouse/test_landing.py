@@ -99,9 +99,9 @@ def test_a_file_is_stored(landing: Landing, tmp_path: Path) -> None:
 def test_what_is_not_committed_leaves_nothing(landing: Landing) -> None:
     with landing.writer() as writer:
         writer.write(b"half")
-    with pytest.raises(ZeroDivisionError), landing.writer() as writer:
-        writer.write(b"half")
-        raise ZeroDivisionError
+    other = landing.writer()
+    other.write(b"half")
+    other.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert list(landing.spool.iterdir()) == []
     assert objects(landing) == []
 
@@ -148,6 +148,7 @@ def test_a_damaged_body_is_never_handed_out(landing: Landing, damage: str) -> No
         with landing.open(body.sha256) as plain:
             assert plain.stat().st_size == body.size
         return
+    landing.discard(body)
     with pytest.raises(StorageError, match=f"{body.sha256} .* is damaged"):
         landing.open(body.sha256).__enter__()
     assert list(landing.spool.iterdir()) == []
@@ -244,8 +245,7 @@ def test_a_full_spool_is_told(landing: Landing) -> None:
     writer._plain.close()
     writer._plain = Path("/dev/full").open("wb")  # noqa: SIM115
     with pytest.raises(DiskFull, match="spool"):
-        for _ in range(3):
-            writer.write(bytes(CHUNK))
+        writer.write(bytes(CHUNK))
     writer.discard()
     assert list(landing.spool.iterdir()) == []
 
