@@ -28,6 +28,11 @@ class IntelError(Exception):
         self.what = what
         self.do = do
 
+    def at(self, place: str) -> None:
+        """Say in it where it happened."""
+        self.what = f"{place}: {self.what}"
+        self.args = (f"{self.what} {self.do}".strip(),)
+
 
 class UsageError(IntelError):
     """The command or call was asked for something that makes no sense: exit code 2."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import NoReturn
 
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 from intel_assets import __version__
-from intel_assets.cli import ask, build, serve
+from intel_assets.cli import ask, build, doctor, serve
 from intel_assets.cli.verbosity import set_verbosity, verbosity
-from intel_assets.errors import IntelError
+from intel_assets.errors import IntelError, UsageError
 
 app = typer.Typer(
     name="intel",
@@ -29,47 +31,68 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     verbose: int = typer.Option(
         0, "--verbose", "-v", count=True, help="Say more; twice for everything, with tracebacks."
     ),
-    version: bool = typer.Option(False, "--version", help="Say the version and stop."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Say the version and stop."
+    ),
 ) -> None:
     set_verbosity(verbose)
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
-for module in (build, ask, serve):
+for module in (build, ask, doctor, serve):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 
 
 def main() -> None:
     """Run the command; a failure is at most three lines and an exit code."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        app()
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except IntelError as error:
-        if verbosity():
-            traceback.print_exc()
-        errors.print(f"[red]{type(error).__name__}[/]: ", end="")
-        errors.print(error.what, markup=False)
-        if error.do:
-            errors.print(error.do, markup=False)
-        sys.exit(error.exit_code)
+        _fail(type(error).__name__, error.what, error.do, error.exit_code)
+    except TyperException as error:
+        _fail("UsageError", *_said(error), UsageError.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Stopped", "what was written so far stands.", "", 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        if verbosity():
-            traceback.print_exc()
-        errors.print(f"[red]Unexpected {type(error).__name__}[/]: ", end="")
-        errors.print(str(error).split("\n")[0], markup=False)
-        errors.print("This is a defect; `intel -v …` shows where it happened.", markup=False)
-        sys.exit(1)
+        what = str(error).split("\n")[0]
+        do = "This is a defect; `intel -v …` shows where it happened."
+        _fail(f"Unexpected {type(error).__name__}", what, do, 1)
+
+
+def _said(error: TyperException) -> tuple[str, str]:
+    """Return what is wrong with the command line, and where its help is."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "intel"
+    lines = [line.strip() for line in error.format_message().splitlines() if line.strip()]
+    if not lines:  # `intel` alone, which showed its help.
+        sys.exit(UsageError.exit_code)
+    return " ".join(lines), f"`{path} --help` shows how it is used."
+
+
+def _fail(kind: str, what: str, do: str, code: int) -> NoReturn:
+    if verbosity():
+        traceback.print_exc()
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors.print(f"[red]{kind}[/]: ", end="")
+    errors.print(what, markup=False)
+    if do:
+        errors.print(do, markup=False)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

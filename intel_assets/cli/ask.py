@@ -1,4 +1,4 @@
-"""Commands that only ask: `sql`, `status`, `quarantine`, `doctor`."""
+"""Commands that only ask: `sql`, `status`, `quarantine`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import duckdb
 import typer
 
 from intel_assets.cli import show
-from intel_assets.clock import parse_instant, system_clock
+from intel_assets.clock import parse_day, parse_instant, system_clock
 from intel_assets.errors import UsageError
 from intel_assets.lakehouse import sqldoor
 from intel_assets.lakehouse.catalog import Catalog
@@ -45,12 +46,20 @@ def sql(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A file for the answer.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the plan instead.")] = False,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="End the query after that.")
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0.001,
+            show_default=False,
+            help="End the query after that; INTEL_QUERY_SECONDS if left out.",
+        ),
     ] = None,
 ) -> None:
     """Ask the lake in SQL.
 
-    Tables are `layer.name`, such as `aggregated.urlhaus_daily`; `SHOW ALL TABLES` lists them.
+    Tables are `layer.name`, such as `aggregated.urlhaus_daily`. To list them, and the columns of
+    one: `SELECT schema, name FROM (SHOW ALL TABLES)` and `DESCRIBE raw.urlhaus`.
     """
     settings = load_settings()
     text = sys.stdin.read() if query == "-" else query
@@ -63,7 +72,11 @@ def sql(
 
 
 def status(json: AsJson = False) -> None:
-    """Say how each source stands: days held, rows, rejects, last success."""
+    """Say how each source stands.
+
+    For each source and layer: days held, from when to when, rows, rows rejected; days that the
+    source did not have (missing) or that went wrong (failed) when last asked; last written (UTC).
+    """
     settings = load_settings()
     check_format(settings.layout)
     with Catalog(settings.layout).connect() as connection:
@@ -76,12 +89,15 @@ def status(json: AsJson = False) -> None:
 
 def quarantine(
     source: Annotated[str, typer.Argument(help="The source.")],
-    day: Annotated[str | None, typer.Option("--day", help="Only that day.")] = None,
+    day: Annotated[
+        str | None, typer.Option("--day", metavar="DAY", help="Only that day (UTC).")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many rows.")] = 50,
     json: AsJson = False,
 ) -> None:
     """Show the records of a source that break a rule, and which."""
     registry.known(source)
+    wanted = parse_day(day) if day else None
     settings = load_settings()
     check_format(settings.layout)
     catalog = Catalog(settings.layout)
@@ -96,7 +112,7 @@ def quarantine(
             'SELECT day, rule, "column", value, message, record_id, known_from, run_id '  # noqa: S608
             f'FROM quarantine."{source}" WHERE ? IS NULL OR day = CAST(? AS DATE) '
             "ORDER BY day DESC, record_id LIMIT ?",
-            [day, day, limit],
+            [wanted, wanted, limit],
         )
         columns = [column[0] for column in found.description or []]
         values = found.fetchall()
@@ -110,12 +126,9 @@ def locked(
     """Give a connection that user SQL may run on: the visible tables, and nothing else."""
     check_format(settings.layout)
     catalog = Catalog(settings.layout)
-    moment = parse_instant(as_of) if as_of else None
-    if moment and moment > system_clock():
-        raise UsageError(f"{as_of} lies in the future.", "Nobody knows yet.")
     connection = catalog.connect(
-        as_of=moment,
-        shown_at=parse_instant(shown_at) if shown_at else None,
+        as_of=_past(as_of) if as_of else None,
+        shown_at=_past(shown_at) if shown_at else None,
         history=history,
     )
     with tempfile.TemporaryDirectory(prefix="intel-sql-") as spill, connection:
@@ -128,6 +141,14 @@ def locked(
         yield connection
 
 
+def _past(text: str) -> datetime:
+    """Read a moment that is not in the future; today, as a day, means now."""
+    moment, now = parse_instant(text), system_clock()
+    if moment.date() > now.date():
+        raise UsageError(f"{text} lies in the future.", f"It is {now:%Y-%m-%dT%H:%MZ}.")
+    return min(moment, now)
+
+
 def _status(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[object, ...]]]:
     columns = [
         "source",
@@ -137,7 +158,8 @@ def _status(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tupl
         "last",
         "rows",
         "rejected",
-        "bad days",
+        "missing",
+        "failed",
         "written",
     ]
     known = registry.names()

@@ -49,35 +49,38 @@ def run(
     for name in sources or []:
         registry.known(name)
 
-    from intel_assets.cli.world import demo_world
     from intel_assets.definitions import build_definitions
     from intel_assets.engine import open_engine
     from intel_assets.logs import configure_logs
     from intel_assets.orchestration.instance import open_instance
     from intel_assets.orchestration.runs import chunks, launch
     from intel_assets.sources.extract import missing_secret
+    from intel_assets.world import demo_world
 
     definitions = build_definitions(settings=settings)
     worst = 0
     with demo_world(settings), open_instance(settings) as instance, open_engine(settings) as engine:
         configure_logs(verbosity(), engine.secrets(registry.load()))
+        # One after the other: Dagster's logging deadlocks when two threads of a process run jobs.
+        # Where runs are processes (the UI, the daemon), sources go side by side.
         for spec in registry.load(sources or []):
             unset = [name for name in spec.secrets if name not in engine.secrets([spec])]
+            if unset and sources:
+                raise missing_secret(spec, unset[0])
             if unset:
-                error = missing_secret(spec, unset[0])
-                if sources:
-                    raise error
-                _say.print(f"{spec.name}: not configured: {error}", markup=False)
+                _say.print(f"{spec.name}: not configured, {unset[0]} is not set.", markup=False)
                 continue
-            for start, end in chunks([day for day in days if day >= spec.start]):
+            wanted = [day for day in days if day >= spec.start]
+            if not wanted:
+                _say.print(f"{spec.name}: it begins on {spec.start}.", markup=False)
+            for start, end in chunks(wanted):
                 began = time.monotonic()
                 with _say.status(f"{spec.name} {start}..{end}"):
                     outcome = launch(definitions, instance, spec, start, end)
                 seconds = time.monotonic() - began
-                _say.print(f"{spec.name} {start}..{end}: {seconds:.1f} s", markup=False)
-                if outcome.message:
-                    _say.print(f"  {outcome.message}", markup=False)
-                    worst = max(worst, outcome.exit_code)
+                ended = outcome.message or "done"
+                _say.print(f"{spec.name} {start}..{end}: {ended} ({seconds:.1f} s)", markup=False)
+                worst = max(worst, outcome.exit_code)
     _finish(settings, worst)
 
 
@@ -155,7 +158,7 @@ def _off_the_record(
         results = work(engine.pipeline(spec, run_id))
         for result in results:
             worst = max(worst, result.exit_code)
-            report(instance, spec, result, settings.layout)
+            report(instance, spec, result, settings.layout, run_id)
             _tell(result)
     _finish(settings, worst)
 

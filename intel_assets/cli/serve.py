@@ -53,8 +53,8 @@ def ui(
     settings = load_settings()
     _free(port)
 
-    from intel_assets.cli.world import demo_world
     from intel_assets.orchestration.instance import environment, open_instance
+    from intel_assets.world import demo_world
 
     with open_instance(settings):
         pass

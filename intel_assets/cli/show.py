@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     import duckdb
 
 MOST_ROWS = 1_000
+_WIDTH = 200
 _XLSX_ROWS = 1_048_575
+_XLSX_CHARACTERS = 32_767
+_XLSX_WHOLE = 10**15
 
 
 class Format(StrEnum):
@@ -34,19 +38,26 @@ class Format(StrEnum):
     XLSX = "xlsx"
 
 
-def rows(columns: Sequence[str], values: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """Print a table."""
+def rows(
+    columns: Sequence[str],
+    values: Sequence[Sequence[Any]],
+    title: str | None = None,
+    file: TextIO | None = None,
+) -> None:
+    """Print a table, on standard output if no file is named."""
     numeric = [
         any(v is not None for v in column)
         and all(isinstance(v, int | float | Decimal | None) for v in column)
         for column in zip(*values, strict=True)
     ] or [False] * len(columns)
+    stream = file or sys.stdout
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for name, right in zip(columns, numeric, strict=True):
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in values:
         table.add_row(*(_cell(value) for value in row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    width = None if stream.isatty() else _WIDTH
+    Console(file=stream, highlight=False, width=width).print(table)
 
 
 def records(columns: Sequence[str], values: Sequence[Sequence[Any]]) -> None:
@@ -64,8 +75,20 @@ def answer(found: duckdb.DuckDBPyRelation, form: Format, out: Path | None) -> No
         out: Where; standard output if left out.
 
     Raises:
-        UsageError: If the form needs a file and none is named.
+        UsageError: If the form needs a file and none is named, or the file cannot be written.
     """
+    try:
+        if out is not None:
+            out.open("ab").close()  # Every writer would say in its own way that it cannot.
+        _answer(found, form, out)
+    except OSError as error:
+        if out is None or isinstance(error, BrokenPipeError):
+            raise
+        why = error.strerror or str(error)
+        raise UsageError(f"{out} cannot be written: {why}.", "Name another file.") from error
+
+
+def _answer(found: duckdb.DuckDBPyRelation, form: Format, out: Path | None) -> None:
     if form in (Format.PARQUET, Format.XLSX):
         if out is None:
             raise UsageError(f"{form} needs a file.", f"Add --out answer.{form}.")
@@ -75,7 +98,7 @@ def answer(found: duckdb.DuckDBPyRelation, form: Format, out: Path | None) -> No
     try:
         if form is Format.TABLE:
             values = found.fetchmany(MOST_ROWS + 1)
-            rows(found.columns, values[:MOST_ROWS])
+            rows(found.columns, values[:MOST_ROWS], file=stream)
             if len(values) > MOST_ROWS:
                 sys.stderr.write(f"The first {MOST_ROWS} rows; --format csv gives all.\n")
         elif form is Format.CSV:
@@ -95,7 +118,9 @@ def _json_lines(found: duckdb.DuckDBPyRelation, stream: Any) -> None:
     separator = "\n"
     while part := found.fetchmany(MOST_ROWS):
         for row in part:
-            record = dict(zip(found.columns, row, strict=True))
+            # JSON has no NaN and no infinity.
+            plain = (None if isinstance(v, float) and not isfinite(v) else v for v in row)
+            record = dict(zip(found.columns, plain, strict=True))
             stream.write(separator + json.dumps(record, default=_plain, ensure_ascii=False))
             separator = ",\n"
     stream.write("\n]\n")
@@ -114,7 +139,12 @@ def _xlsx(found: duckdb.DuckDBPyRelation, out: Path) -> None:
     import xlsxwriter
 
     # Text that begins like a formula stays text: what feeds deliver is not to be run.
-    options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    options = {
+        "constant_memory": True,
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+        "nan_inf_to_errors": True,
+    }
     with xlsxwriter.Workbook(out, options) as book:
         sheet = book.add_worksheet("answer")
         sheet.write_row(0, 0, found.columns, book.add_format({"bold": True}))
@@ -125,11 +155,23 @@ def _xlsx(found: duckdb.DuckDBPyRelation, out: Path) -> None:
                 if number > _XLSX_ROWS:
                     raise UsageError("Excel takes 1,048,575 rows.", "Ask for fewer, or use csv.")
                 for place, value in enumerate(row):
-                    plain = _plain_or_same(value)
+                    plain = _excel(value)
                     if isinstance(plain, str):
                         sheet.write_string(number, place, plain)
                     elif plain is not None:
                         sheet.write(number, place, plain)
+
+
+def _excel(value: object) -> object:
+    """Return what Excel can hold whole: its numbers have 15 digits."""
+    if isinstance(value, int) and abs(value) >= _XLSX_WHOLE:
+        return str(value)
+    plain = _plain_or_same(value)
+    if isinstance(plain, str) and len(plain) > _XLSX_CHARACTERS:
+        raise UsageError(
+            f"Excel takes {_XLSX_CHARACTERS:,} characters in a cell.", "Ask for less, or use csv."
+        )
+    return plain
 
 
 def _cell(value: object) -> str:

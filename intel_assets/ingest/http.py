@@ -369,7 +369,8 @@ class HttpClient:
         else:
             tried = "1 attempt" if call.attempts == 1 else f"{call.attempts} attempts"
             error = UpstreamUnavailable(
-                f"{host} gave no usable answer in {tried}: {last.what}.", "Try again later."
+                f"{host} gave no usable answer in {tried}: {last.what.rstrip('.')}.",
+                "Try again later.",
             )
         error.partial = last.partial
         return _complete(error, call)

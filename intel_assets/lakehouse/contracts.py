@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import pandera.polars as pa
 import polars as pl
 from deltalake.schema import ArrayType, Field, PrimitiveType, Schema
+from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
 from intel_assets.errors import ContractBroken
@@ -200,10 +201,15 @@ class Contract:
 
         Raises:
             ContractBroken: If columns are missing or of another type.
+            TypeError: If the frame is lazy.
         """
+        if isinstance(frame, pl.LazyFrame):
+            raise TypeError("a LazyFrame cannot be split: its values would not be looked at")
         self.require(frame.columns)
         try:
-            self.model.validate(frame, lazy=True)
+            # PANDERA_* in the environment could turn the rules off.
+            with config_context(True, ValidationDepth.SCHEMA_AND_DATA):
+                self.model.validate(frame, lazy=True)
         except SchemaErrors as error:
             failures = _failures(error.failure_cases, self)
         else:

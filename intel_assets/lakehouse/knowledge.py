@@ -34,7 +34,7 @@ class Folded:
         changed: Records known before in another version.
         unchanged: Records known before in this version.
         duplicates: Records that stand in the body more than once, without the first.
-        withdrawn: Records that held, and that this body no longer has.
+        withdrawn: Versions that held, and that this body no longer has and puts no other for.
     """
 
     frame: pl.DataFrame
@@ -77,14 +77,14 @@ def fold(
         changed = fresh.join(held, on="record_id", how="semi").height
         not_said = held.join(said, on=VERSION, how="anti")
         renewed = pl.col("record_id").is_in(said["record_id"].implode())
-        closing = not_said.with_columns(_renewed=renewed).filter(pl.col("_renewed") | judged)
+        closing = not_said.filter(renewed | judged)
     opened = fresh.with_columns(
         known_from=pl.lit(known_at, INSTANT), known_to=pl.lit(None, INSTANT)
     )
     withdrawn = 0
     kept = stored
     if closing is not None and closing.height:
-        withdrawn = closing.filter(~pl.col("_renewed")).height
+        withdrawn = closing.join(fresh, on="record_id", how="anti").height
         ends = closing.select(VERSION).with_columns(_end=pl.lit(known_at, INSTANT))
         kept = stored.join(ends, on=VERSION, how="left", maintain_order="left").with_columns(
             known_to=pl.when(is_open).then(pl.col("_end")).otherwise(pl.col("known_to"))
@@ -106,14 +106,20 @@ def digests(frame: pl.DataFrame) -> pl.Series:
 
     The canonical text is, for each column in the order of names that is not null,
     `name=<bytes>:<value>;`, so no value can pass for another, and a new column upstream changes
-    no digest until it says something.
+    no digest until it says something. A `=` in a name is written as `%3D`, and `%` as `%25`.
 
     Args:
         frame: Text columns only.
     """
     canonical = pl.concat_str(
         [
-            pl.format(f"{name}={{}}:{{}};", pl.col(name).str.len_bytes(), pl.col(name))
+            pl.concat_str(
+                pl.lit(name.replace("%", "%25").replace("=", "%3D") + "="),
+                pl.col(name).str.len_bytes(),
+                pl.lit(":"),
+                pl.col(name),
+                pl.lit(";"),
+            )
             for name in sorted(frame.columns)
         ],
         ignore_nulls=True,

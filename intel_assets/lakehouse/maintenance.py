@@ -16,8 +16,9 @@ from datetime import timedelta
 import obstore
 from deltalake import CommitProperties, DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
+from obstore.store import ObjectStore
 
-from intel_assets.errors import UsageError
+from intel_assets.errors import UsageError, WriteConflict
 from intel_assets.lakehouse.catalog import Catalog, TableName
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.storage import storage_errors
@@ -104,7 +105,7 @@ def compact(table: DeltaTable, run_id: str = "") -> int:
         How many files were merged into others.
 
     Raises:
-        CommitFailedError: If writers were faster every time.
+        WriteConflict: If writers were faster every time.
         StorageError: If the table cannot be written.
     """
 
@@ -142,6 +143,7 @@ def vacuum(
 
     Raises:
         UsageError: If `retention` is shorter than what is promised.
+        WriteConflict: If writers were faster every time.
         StorageError: If the table cannot be written.
     """
     _check(retention, shorter=shorter)
@@ -163,18 +165,24 @@ def vacuum(
     return _again(table, remove)
 
 
-def shorten_log(layout: Layout, table: DeltaTable) -> None:
+def shorten_log(table: DeltaTable, log: ObjectStore) -> None:
     """Write a checkpoint if the newest version has none, and remove log files past retention.
 
     The log is cut at a checkpoint that is older than the table's log retention. Without regular
     checkpoints it may be cut at a younger one, and a moment within the retention could not be
     shown any more: so this writes one whenever the table has changed.
 
+    Args:
+        table: The table.
+        log: Its `_delta_log`.
+
     Raises:
         StorageError: If the log cannot be written.
     """
     with storage_errors(table.table_uri):
-        if not _has_checkpoint(layout, table):
+        try:
+            obstore.head(log, f"{table.version():020d}.checkpoint.parquet")
+        except FileNotFoundError:
             table.create_checkpoint()
         table.cleanup_metadata()
 
@@ -191,8 +199,8 @@ def _maintain_one(
         version = table.version()
         merged = compact(table, run_id)
         removed = vacuum(table, retention, shorter=shorter, run_id=run_id)
-        shorten_log(layout, table)
-    except DeltaError as error:
+        shorten_log(table, layout.store(f"{uri}/_delta_log"))
+    except (DeltaError, WriteConflict) as error:
         why = str(error).strip().partition("\n")[0]
         return Upkeep(name.layer, name.name, merged, removed, version, why)
     return Upkeep(name.layer, name.name, merged, removed, table.version())
@@ -200,17 +208,17 @@ def _maintain_one(
 
 def _again(table: DeltaTable, work: Callable[[], int]) -> int:
     """Do something to the newest version of a table, redone when a writer was faster."""
-    for attempt in range(1, MAX_TRIES + 1):
-        with storage_errors(table.table_uri):
-            table.update_incremental()
-            try:
+    for attempt in range(MAX_TRIES):
+        try:
+            with storage_errors(table.table_uri):
+                table.update_incremental()
                 return work()
-            except CommitFailedError as error:
-                if attempt == MAX_TRIES:
-                    raise
-                logger.info("%s: a writer was faster, again: %s", table.table_uri, error)
-        time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311  (jitter)
-    raise AssertionError("unreachable")
+        except CommitFailedError as error:
+            logger.info("%s: a writer was faster, again: %s", table.table_uri, error)
+            time.sleep(random.uniform(0, min(2.0, 0.1 * 2**attempt)))  # noqa: S311  (jitter)
+    raise WriteConflict(
+        f"{table.table_uri}: writers won {MAX_TRIES} times.", "Do it again when they are done."
+    )
 
 
 def _check(retention: timedelta, *, shorter: bool) -> None:
@@ -222,12 +230,3 @@ def _check(retention: timedelta, *, shorter: bool) -> None:
 
 def _properties(run_id: str) -> CommitProperties:
     return CommitProperties({"run_id": run_id} if run_id else {})
-
-
-def _has_checkpoint(layout: Layout, table: DeltaTable) -> bool:
-    log = layout.store(f"{table.table_uri.removeprefix('file://').rstrip('/')}/_delta_log")
-    try:
-        obstore.head(log, f"{table.version():020d}.checkpoint.parquet")
-    except FileNotFoundError:
-        return False
-    return True

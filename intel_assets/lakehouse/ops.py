@@ -119,14 +119,16 @@ class Journal:
     def fetches(self) -> pl.DataFrame:
         """Return one row for each request: the first with its counts once it is folded.
 
-        Until then the newest: a body that could not be parsed may be understood later.
+        Until then the newest: a body that could not be parsed may be understood later. They come
+        in the order received; at one moment in the order of their bodies' digests, so that it
+        does not matter which entered the lake first.
         """
         rows = self._fetches.read_where(pl.col("source") == self.source)
         return (
             rows.sort("recorded_at", descending=True)
             .sort("folded_at", nulls_last=True, maintain_order=True)
             .unique("fetch_id", keep="first", maintain_order=True)
-            .sort("received_at", "fetch_id")
+            .sort("received_at", "body_sha256", "fetch_id")
         )
 
     def record_partitions(

@@ -145,7 +145,11 @@ class Table:
             if change is None or not change.days:
                 return Commit(table.version() if table else -1, written=False)
             try:
-                return self._write(table or self._create(), change, commit)
+                if table is None:
+                    table = self._create()
+                    if table.version():
+                        continue  # Another writer's first rows stand in it: build on them.
+                return self._write(table, change, commit)
             except CommitFailedError as error:
                 pause = random.uniform(0, min(2.0, 0.05 * 2**attempt))  # noqa: S311  (jitter)
                 logger.info("%s: another writer was faster, again: %s", self.uri, error)
@@ -157,7 +161,7 @@ class Table:
 
     def _write(self, table: DeltaTable, change: Change, commit: Mapping[str, str]) -> Commit:
         frame = self.contract.conform(change.frame)
-        outside = frame.filter(~pl.col("day").is_in(list(change.days))).height
+        outside = frame.filter(~pl.col("day").is_in(list(change.days)).fill_null(False)).height
         if outside:
             raise ValueError(f"{self.uri}: {outside} rows lie outside the days to replace")
         ranges = day_ranges(change.days)

@@ -19,6 +19,7 @@ from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.logs import configure_logs
 from intel_assets.settings import load_settings
 from intel_assets.sources import registry
+from intel_assets.world import demo_world
 
 
 class LakehouseResource(dg.ConfigurableResource["LakehouseResource"]):
@@ -31,7 +32,9 @@ class LakehouseResource(dg.ConfigurableResource["LakehouseResource"]):
         Raises:
             IntelError: If the settings or the lake are not usable.
         """
-        with open_engine(load_settings()) as engine:
+        settings = load_settings()
+        # A run that `dg dev` or a schedule starts finds the played world too.
+        with demo_world(settings), open_engine(settings) as engine:
             # A run in a process of its own; in the command's process its own set-up stays.
             if not logging.getLogger("intel_assets").handlers:
                 configure_logs(1, engine.secrets(registry.load()))

@@ -74,11 +74,21 @@ def launch(
 
 
 def report(
-    instance: dg.DagsterInstance, spec: SourceSpec, result: DayResult, layout: Layout
+    instance: dg.DagsterInstance, spec: SourceSpec, result: DayResult, layout: Layout, run_id: str
 ) -> None:
     """Tell Dagster how a day stands that did not go through a run (landed or replayed)."""
     for event in events(spec, result, layout):
-        instance.report_runless_asset_event(event)
+        if isinstance(event, dg.AssetMaterialization):
+            instance.report_runless_asset_event(event)
+            continue
+        # Of a check and partition, Dagster takes one evaluation a run, and only one without a
+        # run: so every landing and replay reports under its own id.
+        evaluation = dg.DagsterEvent(
+            event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name=spec.name,
+            event_specific_data=event,
+        )
+        instance.report_dagster_event(evaluation, run_id=run_id)
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import shutil
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from intel_assets.lakehouse.landing import Landing
 from intel_assets.lakehouse.storage import storage_errors
 from intel_assets.sources.spec import UNDATED, Interval, SourceSpec, Span
 
+_QUOTED = 120
 SPOOL_BYTES = 8 * 2**30
 """How much of the spool is kept for reading again; beyond it, bodies are parsed anew."""
 
@@ -86,6 +87,8 @@ class Bodies:
                 shutil.rmtree(folder, ignore_errors=True)
                 what = error.what if isinstance(error, DataError) else str(error).split("\n")[0]
                 kind = type(error) if isinstance(error, DataError) else ParseError
+                # It quotes what came; nothing of that may steer a terminal.
+                what = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in what)
                 raise kind(
                     f"{self._spec.name} {fetch.window}, body {fetch.body_sha256[:16]}…: {what}",
                     "The body is kept in landing; mend the parser and run `intel replay`.",
@@ -120,12 +123,15 @@ class Bodies:
         spec = self._spec
         path = unpack(path, folder, max_bytes=self._max_bytes)
         document = Document(fetch, path)
-        lazy = spec.parse(document)
-        columns = lazy.collect_schema().names()
+        expected = len(set(spec.raw.schema) - ENGINE_COLUMNS)
+        with _bad_line(path, expected):
+            lazy = spec.parse(document)
+            columns = lazy.collect_schema().names()
         text = [name for name in columns if name != "day"]
         spec.raw.require(columns)
         time = spec.event_time.alias("_time") if "day" not in columns else _start_of_day()
-        whole = [name for name in spec.raw.required & set(text) if not spec.raw.nullable(name)]
+        held = set(spec.raw.schema) & set(text)
+        whole = [name for name in sorted(held) if not spec.raw.nullable(name)]
         # Columns that older generations lack stand as nulls: no digest changes by them.
         optional = set(spec.raw.schema) - set(columns) - ENGINE_COLUMNS
         lazy = lazy.with_columns(pl.lit(None, pl.String).alias(name) for name in sorted(optional))
@@ -133,13 +139,14 @@ class Bodies:
             day=pl.col("_time").dt.date().fill_null(UNDATED)
         )
         days = folder / "days"
-        with storage_errors(str(days)):
+        with _bad_line(path, len(text)), storage_errors(str(days)):
             dated.select(*text, *sorted(optional), "_time", "day").sink_ipc(
                 pl.PartitionBy(days, key="day", include_key=False), mkdir=True
             )
         rows, span, gaps = _measure(days, whole)
         if gaps:
-            raise ParseError(_first_bad_line(path, gaps))
+            found = _first_bad_line(path, len(text))
+            raise ParseError(found or f"{gaps} fields are missing that every record has")
         covers = spec.covers(document, span)
         new = tuple(sorted(set(text) - set(spec.raw.schema)))
         return ParsedBody(fetch, folder, rows, covers, new)
@@ -184,22 +191,32 @@ def _measure(days: Path, whole: list[str]) -> tuple[dict[date, int], Span, int]:
     return rows, span, gaps
 
 
-def _first_bad_line(path: Path, gaps: int) -> str:
-    """Say where a text of separated values first has another number of fields."""
+@contextmanager
+def _bad_line(path: Path, expected: int) -> Iterator[None]:
+    """Name the first bad line where Polars only says that there is one."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        found = _first_bad_line(path, expected)
+        raise ParseError(found or str(error).split("\n")[0]) from error
+
+
+def _first_bad_line(path: Path, expected: int) -> str | None:
+    """Say where a text of separated values first has another number of fields, if it does."""
     with path.open(encoding="utf-8", errors="replace", newline="") as lines:
         reader = csv.reader(lines)
-        expected = 0
-        for fields in reader:
-            if not fields or fields[0].startswith("#"):
-                continue
-            expected = expected or len(fields)
-            if len(fields) != expected:
-                text = ",".join(fields)[:120]
-                return (
-                    f"line {reader.line_num} has {len(fields)} fields where {expected} "
-                    f"are expected: {text}"
-                )
-    return f"{gaps} fields are missing that every record has"
+        line = 1
+        try:
+            for fields in reader:
+                if fields and not fields[0].startswith("#") and len(fields) != expected:
+                    return (
+                        f"line {line} has {len(fields)} fields where {expected} "
+                        f"are expected: {','.join(fields)[:_QUOTED]}"
+                    )
+                line = reader.line_num + 1
+        except csv.Error as error:
+            return f"line {line}: {error}"
+    return None
 
 
 def _size(folder: Path) -> int:

@@ -51,7 +51,7 @@ class RawDays:
         table = self.table.open()
         if table is not None and table.version() != self.commit.version:
             return table.version(), self.table.read(days, at=table)
-        return self.commit.version, pl.concat([self.frames[day] for day in days], how="vertical")
+        return self.commit.version, pl.concat([self.frames[day] for day in days], how="diagonal")
 
 
 @dataclass

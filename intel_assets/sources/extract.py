@@ -89,6 +89,9 @@ class _Asking:
                 request, policy=self._spec.policy, validators=self._validators.get(known)
             )
         except UpstreamError as error:
+            came = error.partial
+            body = f", body {came.sha256[:16]}… (as far as it came)" if came else ""
+            error.at(f"{self._spec.name} {window}{body}")
             self._note_failure(known, window, started, error)
             raise
         return self._note(received, window, self._validators.get(known))
@@ -107,8 +110,10 @@ class _Asking:
             attempts=got.attempts,
             bytes=got.body.size if got.body else 0,
             body_sha256=sha256,
-            etag=got.etag or (known.etag if known else None),
-            last_modified=got.last_modified or (known.last_modified if known else None),
+            # A new body has its own validators or none: another body's would lead to a false 304.
+            etag=got.etag or (known.etag if known and not got.body else None),
+            last_modified=got.last_modified
+            or (known.last_modified if known and not got.body else None),
             content_type=got.content_type,
             started_at=got.started_at,
             received_at=got.received_at,
@@ -132,7 +137,7 @@ class _Asking:
     ) -> None:
         now = self._clock()
         outcome: Outcome = "not_published" if isinstance(error, NotPublished) else "failed"
-        partial = getattr(error, "partial", None)
+        partial = error.partial
         self._keep(
             Fetch(
                 fetch_id=new_fetch_id(now),
@@ -189,7 +194,7 @@ def extract(
             result.documents += documents
             if error is not None:
                 level = logging.INFO if isinstance(error, NotPublished) else logging.WARNING
-                logger.log(level, "%s %s: %s", spec.name, window, error)
+                logger.log(level, "%s", error)
                 result.problems |= {day: error for day in window.days if day in set(days)}
     result.documents.sort(key=lambda document: document.fetch.fetch_id)
     result.fetches = sorted(asking.fetches, key=lambda fetch: fetch.fetch_id)

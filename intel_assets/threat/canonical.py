@@ -12,20 +12,22 @@ import idna
 import polars as pl
 
 _URL = (
-    r"^([a-zA-Z][a-zA-Z0-9+.-]*)://(?:([^/?#@]*)@)?"
-    r"(\[[0-9a-fA-F:.]+\]|[^/?#:@\[\]\s\\]+)(?::(\d{1,5}))?([/?#][^\r\n]*)?$"
+    r"^([a-zA-Z][a-zA-Z0-9+.-]*)://(?:([^/?#@\s]*)@)?"
+    r"(\[[0-9a-fA-F:.]+\]|[^/?#:@\[\]\s\\]+)(?::([0-9]{1,5}))?([/?#][^\r\n]*)?$"
 )
+_HEAD_AND_TAIL = r"(?s)^([^/?#]*//\]?[^/?#]*)(.*)$"
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
 _URL_AND_HOST = pl.Struct({"url": pl.String, "host": pl.String})
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+# Digits are [0-9] throughout: \d is any digit of Unicode.
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _FOUR_OCTETS = rf"^(?:{_OCTET}\.){{3}}{_OCTET}$"
 # In form for certain: what this matches, taking it apart and putting it together leaves as it is.
 _PLAIN_URL = (
     rf"^https?://(?:(?:{_OCTET}\.){{3}}{_OCTET}|(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]+)"
-    r"(?::(?:[1-5]\d{4}|[1-9]\d{3}))?/[\x21-\x7e]*$"
+    r"(?::(?:[1-5][0-9]{4}|[1-9][0-9]{3}))?/[\x21-\x7e]*$"
 )
 _PLAIN_HOST = r"^https?://([^/:]+)"
-_IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)$"
+_IPV4 = rf"^(?:0{{0,2}}{_OCTET}\.){{3}}0{{0,2}}{_OCTET}$"
 _HOST = (
     r"^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$"
 )
@@ -33,13 +35,7 @@ _HOST = (
 
 def refang(value: pl.Expr) -> pl.Expr:
     """Undo what people do to make an indicator harmless: `hxxp`, `[.]`, `(.)`, `[:]`, `[at]`."""
-    return (
-        value.str.strip_chars()
-        .str.replace(r"^(?i)hxxp", "http")
-        .str.replace_all(r"\[\.\]|\(\.\)|\{\.\}|\[dot\]", ".")
-        .str.replace_all(r"\[:\]|\[://\]", ":")
-        .str.replace_all(r"\[at\]|\[@\]", "@")
-    )
+    return _refang(value.str.strip_chars())
 
 
 def host(value: pl.Expr) -> pl.Expr:
@@ -50,7 +46,7 @@ def host(value: pl.Expr) -> pl.Expr:
         .then(lower.map_batches(_to_ascii, return_dtype=pl.String))
         .otherwise(lower)
     )
-    numeric = ascii_form.str.contains(r"^[\d.]+$")
+    numeric = ascii_form.str.contains(r"^[0-9.]+$")
     good = ascii_form.str.contains(_HOST) & (~numeric | ascii_form.str.contains(_FOUR_OCTETS))
     return pl.when(good).then(ascii_form)
 
@@ -58,7 +54,7 @@ def host(value: pl.Expr) -> pl.Expr:
 def ipv4(value: pl.Expr) -> pl.Expr:
     """Bring an IPv4 address into form (no leading zeros); else null."""
     text = value.str.strip_chars()
-    plain = text.str.replace_all(r"(^|\.)0+(\d)", "${1}${2}")
+    plain = text.str.replace_all(r"(^|\.)0+([0-9])", "${1}${2}")
     return pl.when(text.str.contains(_IPV4)).then(plain)
 
 
@@ -74,7 +70,8 @@ def urls(value: pl.Expr) -> pl.Expr:
     """Bring a URL into form: a struct of `url` and its `host`, both null if it is none.
 
     Scheme and host in lower case, the host in IDNA, the scheme's own port dropped, an empty path
-    written as `/`. Path, query and fragment stay as they are: they decide what a server gives.
+    written as `/`. Path, query and fragment stay as they are: they decide what a server gives,
+    so they are not refanged either.
     The host of an IPv6 address stands without its brackets.
     """
     return value.map_batches(_urls, return_dtype=_URL_AND_HOST)
@@ -87,7 +84,7 @@ def _urls(values: pl.Series) -> pl.Series:
     mended = (
         values.gather(odd)
         .to_frame("value")
-        .with_columns(parts=refang(pl.col("value")).str.extract_groups(_URL))
+        .with_columns(parts=_refang_head(pl.col("value")).str.extract_groups(_URL))
         .select(url=_together(pl.col("parts")), host=_place(pl.col("parts")))
     )
     hosts = values.str.extract(_PLAIN_HOST)
@@ -97,6 +94,21 @@ def _urls(values: pl.Series) -> pl.Series:
             "host": hosts.scatter(odd, mended["host"]),
         }
     ).to_struct(values.name)
+
+
+def _refang_head(value: pl.Expr) -> pl.Expr:
+    parts = value.str.strip_chars().str.extract_groups(_HEAD_AND_TAIL)
+    return _refang(parts.struct.field("1")) + parts.struct.field("2")
+
+
+def _refang(value: pl.Expr) -> pl.Expr:
+    # Nested brackets go at once, so that doing it again changes nothing.
+    return (
+        value.str.replace(r"^(?i)hxxp", "http")
+        .str.replace_all(r"[\[({]+(?:\.|dot)[\])}]+", ".")
+        .str.replace_all(r"\[+(:|://)\]+", "${1}")
+        .str.replace_all(r"\[+(?:at|@)\]+", "@")
+    )
 
 
 def _place(parts: pl.Expr) -> pl.Expr:
@@ -138,7 +150,8 @@ def _short(text: str) -> str | None:
         address = ipaddress.IPv6Address(text)
     except ValueError:
         return None
-    return str(address.ipv4_mapped or address)
+    # A zone is the name of an interface of one machine, and may be any text.
+    return None if address.scope_id else str(address.ipv4_mapped or address)
 
 
 def _to_ascii(names: pl.Series) -> pl.Series:

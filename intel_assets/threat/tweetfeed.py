@@ -50,7 +50,13 @@ class PostRecord(IndicatorRecord):
     )
     first_seen: Instant = field("When it was posted.", source="time_utc")
     user: pl.String = field("Who posted it.", source="user", cls="personal")
-    reference: pl.String = field("Address of the post.", source="tweet", cls="personal")
+    reference: pl.String = field(
+        "Address of the post.",
+        source="tweet",
+        cls="personal",
+        # A line that was cut off in its last field shows here alone.
+        str_matches=r"^https?://[^/]+/[^/]+/status/\d+",
+    )
 
     class Config:
         """A record stands in a body once."""
@@ -104,7 +110,7 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
     tags = pl.col("tags").str.strip_chars().replace("", None)
     return raw.with_columns(
         indicator=pl.when(kind == "url")
-        .then(canonical.urls(value).struct.field("url"))
+        .then(canonical.urls(pl.col("value")).struct.field("url"))
         .when(kind == "domain")
         .then(canonical.host(value))
         .when(kind == "ipv4")

@@ -46,7 +46,8 @@ class RawUrl(RawRecord):
     threat: pl.String = field("What it does.")
     tags: pl.String | None = field("Tags: comma-joined, a JSON list, or `None`.", nullable=True)
     urlhaus_link: pl.String | None = field("URLhaus's page about it.", nullable=True)
-    reporter: pl.String | None = field("Who reported it.", cls="personal", nullable=True)
+    # Bodies without this column are older; a line without its last field is cut off.
+    reporter: pl.String | None = field("Who reported it.", cls="personal")
 
 
 class UrlRecord(IndicatorRecord):
@@ -153,7 +154,9 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
 
 def moment(name: str) -> pl.Expr:
     """Read a column such as `2026-02-26 12:05:20` or `… UTC` as a moment; else null."""
-    text = pl.col(name).str.head(19)
+    text = pl.col(name).str.strip_suffix(" UTC")
+    # Polars reads years before 1 as well, which Python and Delta cannot hold.
+    text = pl.when(~text.str.starts_with("-")).then(text)
     return text.str.to_datetime(
         "%Y-%m-%d %H:%M:%S", time_unit="us", strict=False
     ).dt.replace_time_zone("UTC")
@@ -176,20 +179,33 @@ def _head(path: Path) -> str:
 
 def _parse_json(path: Path) -> pl.LazyFrame:
     """Read the JSON dump (an object of lists), the API's answer, or a record a line."""
-    text = path.read_text("utf-8")
+    text = path.read_text("utf-8-sig")
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
         records = _json_lines(text, error)
+    except RecursionError:
+        raise ParseError(f"line 1: nested too deeply: {text[:120]}") from None
     else:
-        listed = whole.get("urls", whole) if isinstance(whole, Mapping) else whole
-        if isinstance(listed, Mapping) and "url" not in listed:
-            records = [{"id": key} | record for key, group in listed.items() for record in group]
-        else:
-            records = [dict(listed)] if isinstance(listed, Mapping) else list(listed)
+        records = _json_records(whole)
+    if not all(isinstance(record, Mapping) for record in records):
+        raise ParseError(f"line 1: this is no list of URLs: {text[:120]}")
     rows = [{_NAMES.get(k, k): _as_text(v) for k, v in record.items()} for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pl.LazyFrame(rows, schema=dict.fromkeys(names, pl.String))
+
+
+def _json_records(whole: Any) -> list[Any]:
+    listed = whole.get("urls", whole) if isinstance(whole, Mapping) else whole
+    if not isinstance(listed, Mapping):
+        return list(listed) if isinstance(listed, list) else [listed]
+    if "url" in listed:
+        return [listed]
+    return [
+        {"id": key} | record if isinstance(record, dict) else record
+        for key, group in listed.items()
+        for record in (group if isinstance(group, list) else [group])
+    ]
 
 
 def _json_lines(text: str, whole: json.JSONDecodeError) -> list[dict[str, Any]]:
