@@ -57,7 +57,7 @@ for module in (build, ask, doctor, serve):
 def main() -> None:
     """Run the command; a failure is at most three lines and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="intel", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except IntelError as error:
         _fail(type(error).__name__, error.what, error.do, error.exit_code)

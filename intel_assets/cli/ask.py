@@ -127,8 +127,8 @@ def locked(
     check_format(settings.layout)
     catalog = Catalog(settings.layout)
     connection = catalog.connect(
-        as_of=_past(as_of) if as_of else None,
-        shown_at=_past(shown_at) if shown_at else None,
+        as_of=past(as_of) if as_of else None,
+        shown_at=past(shown_at) if shown_at else None,
         history=history,
     )
     with tempfile.TemporaryDirectory(prefix="intel-sql-") as spill, connection:
@@ -141,8 +141,12 @@ def locked(
         yield connection
 
 
-def _past(text: str) -> datetime:
-    """Read a moment that is not in the future; today, as a day, means now."""
+def past(text: str) -> datetime:
+    """Read a moment that is not in the future; today, as a day, means now.
+
+    Raises:
+        UsageError: If it is no moment, or lies in the future.
+    """
     moment, now = parse_instant(text), system_clock()
     if moment.date() > now.date():
         raise UsageError(f"{text} lies in the future.", f"It is {now:%Y-%m-%dT%H:%MZ}.")

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from intel_assets.cli import ask
 from intel_assets.cli.verbosity import verbosity
-from intel_assets.clock import parse_day, parse_instant, system_clock
+from intel_assets.clock import parse_day, system_clock
 from intel_assets.errors import UsageError
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
@@ -102,10 +102,7 @@ def land(
     """
     settings = load_settings()
     registry.known(source)
-    now = system_clock()
-    received = parse_instant(fetched_at) if fetched_at else now
-    if received > now:
-        raise UsageError(f"{fetched_at} lies in the future.", "Say when the files were received.")
+    received = ask.past(fetched_at) if fetched_at else system_clock()
     for file in files:
         if not file.is_file():
             raise UsageError(f"There is no file {file}.", "Name files that are there.")

@@ -102,7 +102,7 @@ def _answer(found: duckdb.DuckDBPyRelation, form: Format, out: Path | None) -> N
             if len(values) > MOST_ROWS:
                 sys.stderr.write(f"The first {MOST_ROWS} rows; --format csv gives all.\n")
         elif form is Format.CSV:
-            writer = csv.writer(stream)
+            writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(found.columns)
             while part := found.fetchmany(MOST_ROWS):
                 writer.writerows([_plain_or_same(v) for v in row] for row in part)

@@ -25,8 +25,11 @@ def load(con: duckdb.DuckDBPyConnection, *names: str) -> None:
     Raises:
         ConfigurationError: If an extension is neither installed nor can be.
     """
-    # The bar would stand in the output of whoever is the first to load a large extension.
-    con.execute("SET autoinstall_known_extensions = false; SET enable_progress_bar = false")
+    con.execute("SET autoinstall_known_extensions = false")
+    # The bar would stand in the output of whoever is the first to load a large extension. In a
+    # notebook without ipywidgets it is off, and DuckDB refuses to have it set.
+    if con.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+        con.execute("SET enable_progress_bar = false")
     for name in names:
         try:
             con.load_extension(name)

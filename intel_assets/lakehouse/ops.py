@@ -120,15 +120,15 @@ class Journal:
         """Return one row for each request: the first with its counts once it is folded.
 
         Until then the newest: a body that could not be parsed may be understood later. They come
-        in the order received; at one moment in the order of their bodies' digests, so that it
-        does not matter which entered the lake first.
+        in the order received; at one moment the one that reaches further comes later, else in the
+        order of their digests, so that it does not matter which entered the lake first.
         """
         rows = self._fetches.read_where(pl.col("source") == self.source)
         return (
             rows.sort("recorded_at", descending=True)
             .sort("folded_at", nulls_last=True, maintain_order=True)
             .unique("fetch_id", keep="first", maintain_order=True)
-            .sort("received_at", "body_sha256", "fetch_id")
+            .sort("received_at", "covers_to", "body_sha256", "fetch_id")
         )
 
     def record_partitions(

@@ -124,6 +124,16 @@ class Derivation:
         self.record(results, recorded)
         yield from results
 
+    def behind(self, frames: Mapping[date, pl.DataFrame]) -> set[date]:
+        """Return the days whose raw is not the one that was last recorded."""
+        recorded = self._journal.partitions(sorted(frames)).filter(pl.col("layer") == "raw")
+        known = dict(recorded.select("day", "digest").iter_rows())
+        return {
+            day
+            for day, frame in frames.items()
+            if (frame.height or day in known) and known.get(day) != data_version(frame)
+        }
+
     def record(self, results: Sequence[DayResult], recorded: pl.DataFrame | None = None) -> None:
         """Write what partitions came to, where that changed."""
         before = {

@@ -114,7 +114,7 @@ def sequence(journal: pl.DataFrame, day: date, *, anew: bool) -> Sequence:
     if first is None and not anew:
         return Sequence((), anew=False)
     if not anew:
-        anew = covering.filter(~is_waiting, pl.col("received_at") > first).height > 0
+        anew = covering.filter(~is_waiting, pl.col("received_at") >= first).height > 0
     chosen = covering if anew else covering.filter(pl.col("received_at") >= first, is_waiting)
     before = None if anew else covering.filter(~is_waiting)["body_sha256"].last()
     entries: list[Entry] = []

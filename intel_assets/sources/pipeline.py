@@ -270,8 +270,10 @@ class Pipeline:
             len(batch),
             commit.version,
         )
-        wanted = [day for day in batch if day in touched or day in asked_for]
-        speaking = [day for day in wanted if day in answered or frames[day].height]
+        wanted = {day for day in batch if day in touched or day in asked_for}
+        # A run that died after writing raw left days that nothing was derived from.
+        wanted |= self._derivation.behind({d: frames[d] for d in batch if d not in wanted})
+        speaking = [day for day in sorted(wanted) if day in answered or frames[day].height]
         standing = RawDays(
             table=self._raw,
             commit=commit,
@@ -288,7 +290,7 @@ class Pipeline:
                 f"What {self._spec.name} delivered does not speak of {day}.",
                 requested=True,
             )
-            for day in wanted
+            for day in sorted(wanted)
             if day not in speaking
         ]
         self._derivation.record(silent)
@@ -338,7 +340,10 @@ class Pipeline:
                 new, changed = sum(f.new for f in counts), sum(f.changed for f in counts)
                 duplicates = sum(f.duplicates for f in counts)
                 done |= {"new": new, "changed": changed, "duplicates": duplicates}
-                done |= {"unchanged": row["parsed"] - new - changed - duplicates}
+                unchanged = sum(f.unchanged for f in counts)
+                if row["parsed"] is not None:  # after a 304 it is: nobody counted the records
+                    unchanged = row["parsed"] - new - changed - duplicates
+                done |= {"unchanged": unchanged}
                 done |= {"withdrawn": sum(f.withdrawn for f in counts)}
             rows.append(done)
         self._journal.record_fetches(rows, self._run_id)

@@ -155,11 +155,10 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
 def moment(name: str) -> pl.Expr:
     """Read a column such as `2026-02-26 12:05:20` or `… UTC` as a moment; else null."""
     text = pl.col(name).str.strip_suffix(" UTC")
-    # Polars reads years before 1 as well, which Python and Delta cannot hold.
-    text = pl.when(~text.str.starts_with("-")).then(text)
-    return text.str.to_datetime(
-        "%Y-%m-%d %H:%M:%S", time_unit="us", strict=False
-    ).dt.replace_time_zone("UTC")
+    found = text.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+    # URLhaus began in 2018. Other years are slips, and one would stretch a dump over centuries.
+    plausible = found.dt.year().is_between(2018, 2099)
+    return pl.when(plausible).then(found).dt.replace_time_zone("UTC")
 
 
 def _text(name: str) -> pl.Expr:
