@@ -74,7 +74,7 @@ def _once(contender: str, days: int, simulator: str) -> Work:
 
 @contextmanager
 def _world(days: int) -> Iterator[str]:
-    """Run the simulator in a process of its own, with small files for the days; give its address."""
+    """Run the simulator, with a small file for each day, in its own process; give its address."""
     with tempfile.TemporaryDirectory(prefix="intel-world-") as folder:
         command = [sys.executable, "-m", "benchmarks.backfill_world", folder, str(days)]
         process = subprocess.Popen(

@@ -59,10 +59,10 @@ def _records(draw: np.random.Generator, count: int, midnight: int, last: int) ->
     """Draw the records of a day; `last` is the number of its newest."""
     kind = draw.random(count)
     device, odd = kind < 0.50, kind >= 0.92
-    urls = np.where(device, _device_urls(draw, count), _load_urls(draw, count))
+    urls = np.where(device, _device_urls(draw, count), _load_urls(draw, count)).astype(object)
     urls[odd] = _odd_urls(draw, int(odd.sum()))
     broken = draw.random(count) < 0.001
-    urls[broken] = np.char.partition(urls[broken].astype(str), "://")[:, 2]
+    urls[broken] = [url.partition("://")[2] for url in urls[broken]]
     tags = np.where(device, draw.choice(_DEVICE_TAGS, count), draw.choice(_LOAD_TAGS, count))
     added = midnight + _SECONDS - 1 - np.arange(count) * _SECONDS // max(count, 1)
     seen = added + draw.integers(0, 20 * 3600, count)
@@ -116,7 +116,7 @@ def _odd_urls(draw: np.random.Generator, count: int) -> Text:
         _joined("http://", name),
         _joined("http://[2001:db8::", group, "]:8080/bin.sh"),
         _joined("http://user:pass@", name, ":81/", number, "//../x;y=1"),
-        _joined("http://", name, "/say,\"hello\"/", number, ".hta"),
+        _joined("http://", name, '/say,"hello"/', number, ".hta"),
     ]
     return np.choose(draw.integers(0, len(forms), count), forms)
 

@@ -20,7 +20,14 @@ def build_definitions(
     settings: Settings | None = None,
     resources: Mapping[str, object] | None = None,
 ) -> dg.Definitions:
-    """Put the definitions together; tests hand in their own sources, settings and resources."""
+    """Put the definitions together; tests hand in their own sources and resources.
+
+    Args:
+        sources: The sources; those of the registry if left out.
+        settings: Where the assets' metadata says that the tables are. Runs read the environment,
+            since they may be processes of their own.
+        resources: Replace the resources of these names.
+    """
     specs = list(sources) if sources is not None else registry.load()
     configured = settings or load_settings()
     return dg.Definitions(

@@ -25,6 +25,8 @@ from intel_assets.sources.results import DayResult
 from intel_assets.sources.spec import SourceSpec
 
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples"
+SEED, VOLUME = 29, 0.1
+"""A small world in which, around `NOON`, records come late, are corrected, withdrawn and broken."""
 UNHURRIED = HttpPolicy(rate_per_second=1000, burst=1000)
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
 ROWS = "raw.{0}", "cleaned.{0}", "aggregated.{0}_daily", "quarantine.{0}"
@@ -116,7 +118,7 @@ def samples() -> Path:
 @pytest.fixture
 def played() -> Iterator[Simulator]:
     """A small played world whose clock stands at noon on 2026-06-10."""
-    with Simulator(seed=11, volume=0.1) as simulator:
+    with Simulator(seed=SEED, volume=VOLUME) as simulator:
         simulator.clock.set(NOON)
         yield simulator
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from intel_assets.cli import ask
 from intel_assets.cli.verbosity import verbosity
 from intel_assets.clock import parse_day, system_clock
-from intel_assets.errors import UsageError
+from intel_assets.errors import StorageError, UsageError
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
 
@@ -152,11 +152,14 @@ def _off_the_record(
     run_id = f"cli-{uuid4()}"
     with open_instance(settings) as instance, open_engine(settings) as engine:
         configure_logs(verbosity(), engine.secrets([spec]))
-        results = work(engine.pipeline(spec, run_id))
-        for result in results:
+        taken = 0
+        for result in work(engine.pipeline(spec, run_id)):
+            taken += 1
             worst = max(worst, result.exit_code)
             report(instance, spec, result, settings.layout, run_id)
             _tell(result)
+    if not taken:
+        _say.print(f"Nothing of {source} was received for these days.", markup=False)
     _finish(settings, worst)
 
 
@@ -173,7 +176,8 @@ def _tell(result: DayResult) -> None:
 def _finish(settings: Settings, worst: int) -> None:
     from intel_assets.lakehouse.catalog import Catalog
 
-    if settings.layout.is_local:
+    # A lake that could not be written cannot take this either, and one word of it is enough.
+    if settings.layout.is_local and worst != StorageError.exit_code:
         Catalog(settings.layout).write_shipped()
     ask.status()
     if worst:

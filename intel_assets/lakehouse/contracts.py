@@ -8,6 +8,7 @@ rejected. Nothing here reads or writes a table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -123,6 +124,16 @@ class Contract:
         return columns
 
     @cached_property
+    def _by_row(self) -> Any:
+        """The rules for single rows.
+
+        Pandera tells of rows that stand twice by way of Python values, and dies of some lists.
+        """
+        schema = copy(self.model.to_schema())
+        schema.unique = None
+        return schema
+
+    @cached_property
     def schema(self) -> pl.Schema:
         """Columns and their Polars types, in the model's order."""
         return pl.Schema({name: col.dtype.type for name, col in self._columns.items()})
@@ -206,14 +217,15 @@ class Contract:
         if isinstance(frame, pl.LazyFrame):
             raise TypeError("a LazyFrame cannot be split: its values would not be looked at")
         self.require(frame.columns)
+        failures = _FAILURES.to_frame()
         try:
             # PANDERA_* in the environment could turn the rules off.
             with config_context(True, ValidationDepth.SCHEMA_AND_DATA):
-                self.model.validate(frame, lazy=True)
+                self._by_row.validate(frame, lazy=True)
         except SchemaErrors as error:
             failures = _failures(error.failure_cases, self)
-        else:
-            failures = pl.DataFrame(schema=_FAILURES)
+        twice = _twice(frame, self.model.to_schema().unique or [])
+        failures = pl.concat([failures, twice]).sort("row", "column", "rule")
         bad = frame.with_row_index("row").select("row").join(failures, on="row", how="semi")["row"]
         keep = pl.repeat(True, frame.height, eager=True).scatter(bad, False) if bad.len() else None
         if keep is None:
@@ -226,11 +238,19 @@ _FAILURES = pl.Schema(
 )
 
 
-_RULES = {"multiple_fields_uniqueness": "unique"}
-_MESSAGES = {
-    "not_nullable": "must not be null",
-    "multiple_fields_uniqueness": "must stand only once in a body",
-}
+_MESSAGES = {"not_nullable": "must not be null"}
+
+
+def _twice(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    if not columns:
+        return _FAILURES.to_frame()
+    rows = frame.select(columns).is_duplicated().arg_true()
+    return pl.DataFrame({"row": rows}).select(
+        pl.col("row").cast(pl.UInt32),
+        rule=pl.lit("unique"),
+        column=pl.lit(None, pl.String),
+        message=pl.lit("must stand only once in a body"),
+    )
 
 
 def _failures(cases: pl.DataFrame, contract: Contract) -> pl.DataFrame:
@@ -243,16 +263,12 @@ def _failures(cases: pl.DataFrame, contract: Contract) -> pl.DataFrame:
             f"{first['column']}: found {found}.",
             "If the source changed its format, mend the parser and run `intel replay`.",
         )
-    return (
-        cases.select(
-            row=pl.col("index").cast(pl.UInt32),
-            rule=pl.col("check").str.replace(r"\(.*", "").replace(_RULES),
-            column=pl.when(pl.col("column").is_in(list(contract.schema))).then(pl.col("column")),
-            message=pl.col("check").replace(_MESSAGES),
-        )
-        .unique(maintain_order=True)
-        .sort("row", "column", "rule")
-    )
+    return cases.select(
+        row=pl.col("index").cast(pl.UInt32),
+        rule=pl.col("check").str.replace(r"\(.*", ""),
+        column=pl.when(pl.col("column").is_in(list(contract.schema))).then(pl.col("column")),
+        message=pl.col("check").replace(_MESSAGES),
+    ).unique()
 
 
 def delta_field(name: str, dtype: pl.DataType, comment: str, cls: ColumnClass = "public") -> Field:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import obstore
 
@@ -33,6 +34,8 @@ def read_format(layout: Layout) -> int | None:
     Raises:
         StorageError: If the marker is damaged.
     """
+    if layout.is_local and not Path(layout.base).exists():
+        return None
     with storage_errors(layout.base):
         store = layout.store(layout.base)
         try:

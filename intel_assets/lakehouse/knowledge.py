@@ -89,7 +89,8 @@ def fold(
         kept = stored.join(ends, on=VERSION, how="left", maintain_order="left").with_columns(
             known_to=pl.when(is_open).then(pl.col("_end")).otherwise(pl.col("known_to"))
         )
-        kept = kept.drop("_end")
+        # What was said and unsaid at one moment never held.
+        kept = kept.drop("_end").filter((pl.col("known_to") > pl.col("known_from")).fill_null(True))
     frame = kept if opened.is_empty() else pl.concat([kept, opened], how="diagonal_relaxed")
     return Folded(
         frame=frame,
@@ -111,20 +112,19 @@ def digests(frame: pl.DataFrame) -> pl.Series:
     Args:
         frame: Text columns only.
     """
-    canonical = pl.concat_str(
-        [
-            pl.concat_str(
-                pl.lit(name.replace("%", "%25").replace("=", "%3D") + "="),
-                pl.col(name).str.len_bytes(),
-                pl.lit(":"),
-                pl.col(name),
-                pl.lit(";"),
-            )
-            for name in sorted(frame.columns)
-        ],
-        ignore_nulls=True,
+    # As columns of their own the pieces are made side by side.
+    pieces = frame.select(
+        pl.concat_str(
+            pl.lit(name.replace("%", "%25").replace("=", "%3D") + "="),
+            pl.col(name).str.len_bytes(),
+            pl.lit(":"),
+            pl.col(name),
+            pl.lit(";"),
+        ).alias(name)
+        for name in sorted(frame.columns)
     )
-    whole = frame.select(canonical.nchash.xxh3_128()).to_series()  # type: ignore[attr-defined]
+    canonical = pl.concat_str(pl.all(), ignore_nulls=True)
+    whole = pieces.select(canonical.nchash.xxh3_128()).to_series()  # type: ignore[attr-defined]
     low = (whole & (2**64 - 1)).cast(pl.UInt64).to_numpy()
     high = (whole // pl.Series([2**64], dtype=_WHOLE)).cast(pl.UInt64).to_numpy()
     octets = np.stack((high, low), axis=1).astype(">u8").tobytes()

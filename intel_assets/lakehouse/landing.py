@@ -219,7 +219,8 @@ class LandingWriter:
         with storage_errors(str(landing.spool)):
             self._plain = self._plain_path.open("wb")
             self._packed = self._packed_path.open("wb")
-        self._packer = zstandard.ZstdCompressor(level=1).compressobj()
+        # Packed in a thread of its own while the digest is taken.
+        self._packer = zstandard.ZstdCompressor(level=1, threads=1).compressobj()
 
     def __enter__(self) -> Self:
         """Return the writer itself."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import obstore.store as stores
 
-from intel_assets.errors import UsageError
+from intel_assets.errors import StorageError, UsageError
 
 LAYERS = ("raw", "cleaned", "aggregated", "quarantine", "ops")
 
@@ -33,7 +33,7 @@ class Layout:
 
     root: str
     tenant: str | None = None
-    storage_options: Mapping[str, str] = field(default_factory=dict)
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Make a local root absolute, and refuse a tenant that is no slug."""
@@ -78,9 +78,19 @@ class Layout:
         return f"{self.base}/{layer}/{name}"
 
     def store(self, uri: str) -> stores.ObjectStore:
-        """Return an object store rooted at an address of this lake."""
+        """Return an object store rooted at an address of this lake; a folder is made if need be.
+
+        Raises:
+            StorageError: If there is something else than a folder, or it cannot be made.
+        """
         if self.is_local:
-            return stores.LocalStore(uri, mkdir=True)
+            try:
+                return stores.LocalStore(uri, mkdir=True)
+            except (NotADirectoryError, FileExistsError, FileNotFoundError) as error:
+                raise StorageError(
+                    f"{uri} is no folder, and none can be made there.",
+                    "Set INTEL_LAKE to a folder, or to a place for one.",
+                ) from error
         options = dict(self._client_options())
         plain = options.pop("aws_allow_http", "false").lower() == "true"
         found: stores.ObjectStore = stores.from_url(  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from deltalake import CommitProperties, DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 from obstore.store import ObjectStore
 
+from intel_assets.clock import Clock, system_clock
 from intel_assets.errors import UsageError, WriteConflict
 from intel_assets.lakehouse.catalog import Catalog, TableName
 from intel_assets.lakehouse.layout import Layout
@@ -30,6 +32,8 @@ RETENTION = timedelta(days=30)
 
 MAX_TRIES = 5
 _WRITER = WriterProperties(compression="ZSTD", compression_level=1)
+_LOG_FILE = re.compile(r"(\d{20})\.(.+)")
+_CHECKPOINT = "checkpoint.parquet"
 # A long compaction that meets a writer loses what it did since its last commit, not all.
 _COMMIT_EVERY = timedelta(minutes=1)
 
@@ -165,26 +169,46 @@ def vacuum(
     return _again(table, remove)
 
 
-def shorten_log(table: DeltaTable, log: ObjectStore) -> None:
-    """Write a checkpoint if the newest version has none, and remove log files past retention.
+def shorten_log(
+    table: DeltaTable,
+    log: ObjectStore,
+    retention: timedelta = RETENTION,
+    clock: Clock = system_clock,
+) -> int:
+    """Remove the log of versions that stood before the retention began; write a checkpoint.
 
-    The log is cut at a checkpoint that is older than the table's log retention. Without regular
-    checkpoints it may be cut at a younger one, and a moment within the retention could not be
-    shown any more: so this writes one whenever the table has changed.
+    The log is cut at the newest checkpoint that is older than the retention: the version that
+    stood at its beginning can still be shown. (Delta's own cleanup cuts at the newest checkpoint
+    of all, and then a version that stood until yesterday is gone.) So that there is one to cut
+    at, a version without a checkpoint gets one.
 
     Args:
         table: The table.
         log: Its `_delta_log`.
+        retention: How long past versions can be shown.
+        clock: Says now.
+
+    Returns:
+        How many files of the log were removed.
 
     Raises:
         StorageError: If the log cannot be written.
     """
+    began = clock() - retention
     with storage_errors(table.table_uri):
-        try:
-            obstore.head(log, f"{table.version():020d}.checkpoint.parquet")
-        except FileNotFoundError:
+        found = [
+            (int(name[1]), name[2], entry)
+            for batch in obstore.list(log)
+            for entry in batch
+            if (name := _LOG_FILE.fullmatch(entry["path"]))
+        ]
+        checkpoints = {version: entry for version, kind, entry in found if kind == _CHECKPOINT}
+        if table.version() not in checkpoints:
             table.create_checkpoint()
-        table.cleanup_metadata()
+        old = [v for v, entry in checkpoints.items() if entry["last_modified"] < began]
+        gone = [entry["path"] for version, _, entry in found if old and version < max(old)]
+        obstore.delete(log, sorted(gone))
+    return len(gone)
 
 
 def _maintain_one(

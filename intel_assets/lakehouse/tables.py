@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from intel_assets.errors import WriteConflict
@@ -27,10 +33,12 @@ logger = logging.getLogger(__name__)
 MAX_TRIES = 12
 # Measured: a predicate of more than 20 alternatives conflicts with disjoint new partitions.
 MAX_RANGES = 20
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1)
+_LOOKED_AT = 10_000
 _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 30 days",
     "delta.deletedFileRetentionDuration": "interval 30 days",
+    # Measured: it also drops the version that stood when the retention began (maintenance.py).
+    "delta.enableExpiredLogCleanup": "false",
 }
 
 
@@ -118,9 +126,9 @@ class Table:
         with storage_errors(self.uri):
             write_deltalake(
                 table,
-                self.contract.conform(frame),
+                _filled(self.contract.conform(frame), table),
                 mode="append",
-                writer_properties=_WRITER,
+                writer_properties=_writer(self.contract.conform(frame)),
                 commit_properties=CommitProperties(dict(commit)),
             )
         return Commit(table.version(), written=True)
@@ -171,12 +179,12 @@ class Table:
             self._add_columns(table, frame)
             write_deltalake(
                 table,
-                frame,
+                _filled(frame, table),
                 mode="overwrite",
                 predicate=" OR ".join(
                     f"(day >= DATE '{first}' AND day <= DATE '{last}')" for first, last in ranges
                 ),
-                writer_properties=_WRITER,
+                writer_properties=_writer(frame),
                 commit_properties=CommitProperties(dict(commit)),
             )
         return Commit(table.version(), written=True)
@@ -212,6 +220,29 @@ class Table:
                 for name in new
             ]
         )
+
+
+def _filled(frame: pl.DataFrame, table: DeltaTable) -> pl.DataFrame:
+    """Add the columns that only other rows of the table fill, as nulls."""
+    columns = pl.Schema(table.schema().to_arrow())
+    absent = [pl.lit(None, columns[c]).alias(c) for c in columns if c not in frame.columns]
+    return frame.with_columns(absent)
+
+
+def _writer(frame: pl.DataFrame) -> WriterProperties:
+    """Return how a frame is written: no dictionary for texts of which few occur twice.
+
+    Measured: collecting one that cannot help takes a fifth of the time and a tenth of the space.
+    """
+    head = frame.head(_LOOKED_AT)
+    texts = [name for name, dtype in head.schema.items() if dtype == pl.String]
+    distinct = [name for name in texts if head[name].n_unique() > head.height / 2]
+    plain = ColumnProperties(dictionary_enabled=False)
+    return WriterProperties(
+        compression="ZSTD",
+        compression_level=1,
+        column_properties=dict.fromkeys(distinct, plain),
+    )
 
 
 def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:

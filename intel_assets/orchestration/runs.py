@@ -102,13 +102,16 @@ def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:
                 code = told.metadata.get("exit_code")
                 return told.description, int(code.value) if code else 1  # type: ignore[arg-type]
             error = data.error
-            while error is not None and error.cause is not None:
+            # Our own error says what to do; what caused it speaks of the libraries below.
+            while error is not None and error.cause and not _exit_code(error.cls_name):
                 error = error.cause
             if error is not None:
-                return error.message.strip(), _exit_code(error.cls_name)
+                return error.message.strip(), _exit_code(error.cls_name) or 1
     return "The run failed before its step began.", 1
 
 
-def _exit_code(class_name: str | None) -> int:
+def _exit_code(class_name: str | None) -> int | None:
+    """Return the exit code of an error of ours; None for any other."""
     kind = getattr(errors, class_name or "", None)
-    return kind.exit_code if isinstance(kind, type) and issubclass(kind, errors.IntelError) else 1
+    ours = isinstance(kind, type) and issubclass(kind, errors.IntelError)
+    return kind.exit_code if ours else None

@@ -76,7 +76,9 @@ def aggregate(
     """
     with duckdb.connect(config={"threads": threads}) as connection:
         connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA cleaned")
-        connection.register("held", frame.filter(HOLDS).to_arrow())
+        # Views of text instead of copies.
+        held = frame.filter(HOLDS).to_arrow(compat_level=pl.CompatLevel.newest())
+        connection.register("held", held)
         connection.execute(f'CREATE VIEW cleaned."{cleaned.name}" AS FROM held')
         found = connection.sql(aggregate.sql).pl()
     contract = aggregate.contract

@@ -105,11 +105,12 @@ class Derivation:
             for day in days
             if anew or known.get(day) != (self._version(versions[day]), self._spec.code_version)
         ]
-        written = self._write(raw, stale) if stale else _Written()
+        written = self._write(raw, stale) if stale else _Written(commits=self._unchanged())
         cleaned = days_of(self._cleaned.read(days), days)
         aggregated = {
             name: days_of(table.read(days), days) for name, (_, table) in self._aggregates.items()
         }
+        broken = self._broken([*cleaned.values()])
         results = [
             self._result(
                 day,
@@ -117,6 +118,7 @@ class Derivation:
                 versions[day],
                 written,
                 cleaned[day],
+                broken.get(day, 0),
                 {name: parts[day] for name, parts in aggregated.items()},
             )
             for day in days
@@ -157,6 +159,16 @@ class Derivation:
             run_id=self._run_id,
             at=self._clock(),
         )
+
+    def _unchanged(self) -> dict[str, Commit]:
+        """Return, for each derived table, the version it stands in."""
+        tables = {"cleaned": self._cleaned}
+        tables |= {name: table for name, (_, table) in self._aggregates.items()}
+        opened = {name: table.open() for name, table in tables.items()}
+        return {
+            name: Commit(table.version() if table else -1, written=False)
+            for name, table in opened.items()
+        }
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -211,6 +223,7 @@ class Derivation:
         version: str,
         written: _Written,
         cleaned: pl.DataFrame,
+        broken: int,
         aggregated: Mapping[str, pl.DataFrame],
     ) -> DayResult:
         name = self._spec.name
@@ -223,23 +236,27 @@ class Derivation:
         if reason is not None:
             checks.append(_contract(passed=False, reason=reason, rejected=rejected))
             return DayResult(day, "rejected", reason, True, tuple(layers), tuple(checks), rejected)
-        commit = written.commits.get("cleaned", Commit(-1, written=False))
+        commit = written.commits["cleaned"]
         fresh = day in written.stale
         layers.append(
             LayerResult("cleaned", name, held, self._version(version), commit.version, fresh)
         )
-        broken = self._spec.cleaned.split(cleaned).rejected.height
         reason = (
             f"{broken} stored rows break the contract." if broken else "All stored rows keep it."
         )
         checks.append(_contract(passed=not broken, reason=reason, rejected=rejected))
         for table, part in aggregated.items():
-            commit = written.commits.get(table, Commit(-1, written=False))
+            commit = written.commits[table]
             layers.append(
                 LayerResult("aggregated", table, part.height, _content(part), commit.version, fresh)
             )
         state: State = "complete" if rows else "empty"
         return DayResult(day, state, None, True, tuple(layers), tuple(checks), rejected)
+
+    def _broken(self, stored: Sequence[pl.DataFrame]) -> dict[date, int]:
+        """Count the stored rows of each day that break the contract."""
+        rejected = self._spec.cleaned.split(pl.concat(stored)).rejected
+        return dict(rejected.group_by("day").len().iter_rows())
 
     def _version(self, raw_version: str) -> str:
         text = f"{raw_version} {self._spec.name} {self._spec.code_version}"

@@ -55,6 +55,7 @@ class Pipeline:
             "code_version": spec.code_version,
         }
         self._counts: dict[tuple[str, date], Folded] = {}
+        self._after_a_death = False
         self._new_columns: dict[date, tuple[str, ...]] = {}
 
     def materialize(self, days: Sequence[date], upstream: Upstream) -> Iterator[DayResult]:
@@ -108,11 +109,14 @@ class Pipeline:
     def replay(self, days: Sequence[date]) -> Iterator[DayResult]:
         """Parse, fold and clean days again from landing, without a network.
 
-        Bodies that no parser understood when they came are tried again.
+        Bodies that no parser understood when they came are tried again. Days of which nothing was
+        ever received are left alone.
         """
         with self._bodies() as bodies:
             self._retry_unparsed(bodies, days)
-            yield from self._process(bodies, days, {}, anew=True)
+            journal = self._journal.fetches()
+            received = [day for day in days if _is_answered(journal, day)]
+            yield from self._process(bodies, received, {}, anew=True)
 
     # -- taking in -------------------------------------------------------------------------------
 
@@ -190,6 +194,8 @@ class Pipeline:
     ) -> Iterator[DayResult]:
         journal = self._journal.fetches()
         waiting = journals.waiting(journal)
+        # A run that died leaves its bodies waiting, and perhaps raw that nothing follows from.
+        self._after_a_death = waiting.filter(pl.col("run_id") != self._run_id).height > 0
         weights, speaks_of = self._reach(bodies, waiting, journal)
         days = sorted({*speaks_of, *(day for day in asked_for if day not in problems)})
         for batch in batches(days, weights, BATCH_ROWS):
@@ -271,8 +277,8 @@ class Pipeline:
             commit.version,
         )
         wanted = {day for day in batch if day in touched or day in asked_for}
-        # A run that died after writing raw left days that nothing was derived from.
-        wanted |= self._derivation.behind({d: frames[d] for d in batch if d not in wanted})
+        if self._after_a_death:
+            wanted |= self._derivation.behind({d: frames[d] for d in batch if d not in wanted})
         speaking = [day for day in sorted(wanted) if day in answered or frames[day].height]
         standing = RawDays(
             table=self._raw,
@@ -326,7 +332,9 @@ class Pipeline:
             frame = folded.frame
             changed = changed or folded.touched
         if order.anew:
-            changed = data_version(frame) != data_version(stored)
+            changed = data_version(frame) != data_version(stored) or not _origins(frame).equals(
+                _origins(stored)
+            )
         return frame, changed
 
     def _record_folded(self, waiting: pl.DataFrame) -> None:
@@ -351,6 +359,12 @@ class Pipeline:
 
 def _any_unchanged(asked: Extraction) -> bool:
     return any(fetch.outcome == "not_modified" for fetch in asked.fetches)
+
+
+def _origins(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return which body each version came in, in an order of its own."""
+    keys = ["record_id", "record_digest", "known_from", "body_sha256"]
+    return frame.select(keys).sort(keys)
 
 
 def _days_of(body: ParsedBody) -> set[date]:

@@ -59,9 +59,9 @@ class PostRecord(IndicatorRecord):
     )
 
     class Config:
-        """A record stands in a body once."""
+        """A record stands in a body's day once."""
 
-        unique = ["record_id", "known_from"]
+        unique = ["day", "record_id", "known_from"]
 
 
 class TweetfeedDay(pa.DataFrameModel):

@@ -63,9 +63,9 @@ class UrlRecord(IndicatorRecord):
     )
 
     class Config:
-        """A record stands in a body once."""
+        """A record stands in a body's day once."""
 
-        unique = ["record_id", "known_from"]
+        unique = ["day", "record_id", "known_from"]
 
 
 class UrlhausDay(pa.DataFrameModel):

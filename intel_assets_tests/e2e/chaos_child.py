@@ -2,8 +2,9 @@
 
     python -m intel_assets_tests.e2e.chaos_child FOLDER SIMULATOR THRESHOLD POLICY
 
-POLICY is JSON, what differs from the quick one; THRESHOLD is the breaker's. Each line on standard input is `SOURCE FIRST LAST`; the answer is the process id of the run. The
-nursery itself never touches Polars' or Delta's threads, so that a fork is a sound process.
+POLICY is JSON, what differs from the quick one; THRESHOLD is the breaker's. Each line on standard
+input is `SOURCE FIRST LAST`; the answer is the process id of the run. The nursery itself never
+touches Polars' or Delta's threads, so that a fork is a sound process.
 """
 
 from __future__ import annotations
@@ -24,6 +25,25 @@ from intel_assets.ingest.documents import Window
 from intel_assets_tests.e2e.chaos_world import Place, quick
 
 ROOT = Path(__file__).parents[2]
+
+
+def intel_command(*words: str) -> list[str]:
+    """Return the `intel` command as this interpreter runs it."""
+    return [sys.executable, "-m", "intel_assets.cli", *words]
+
+
+def intel_environment(place: Place) -> dict[str, str]:
+    """Return the environment in which `intel` works on a lake and asks its simulator."""
+    return {
+        **os.environ,
+        "INTEL_LAKE": place.layout.root,
+        "INTEL_MODE": "demo",
+        "INTEL_STATE": str(place.folder / "state"),
+        "INTEL_SIMULATOR": place.simulator,
+        "INTEL_DAGSTER_STORAGE": str(place.folder / "dagster"),
+        "DAGSTER_HOME": str(ROOT),
+        "ABUSECH_AUTH_KEY": place.key,
+    }
 
 
 class Nursery:

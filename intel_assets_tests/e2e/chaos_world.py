@@ -35,7 +35,7 @@ from intel_assets.sources.spec import SourceSpec
 from intel_assets.threat import tweetfeed, urlhaus
 
 NOW = datetime(2026, 7, 31, 12, 0, tzinfo=UTC)
-"""The world's time. No day of TweetFeed in the 30 before it is missing or empty at seed 7."""
+"""The world's time. No day of TweetFeed in the 30 before it is missing or empty at seed 3."""
 
 HOSTS = {"tweetfeed": "raw.githubusercontent.com", "urlhaus": "urlhaus-api.abuse.ch"}
 SPECS = {"tweetfeed": tweetfeed.SPEC, "urlhaus": urlhaus.SPEC}
@@ -57,8 +57,9 @@ def quick(name: str, **changes: object) -> SourceSpec:
     return replace(SPECS[name], policy=policy)
 
 
-def last_days(count: int, until: date = NOW.date()) -> list[date]:
-    """Return so many days up to one, oldest first."""
+def last_days(count: int, until: date | None = None) -> list[date]:
+    """Return so many days up to one, the world's today if none is named, oldest first."""
+    until = until or NOW.date()
     return [until - timedelta(days=back) for back in reversed(range(count))]
 
 

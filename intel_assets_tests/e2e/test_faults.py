@@ -94,7 +94,7 @@ def test_every_fault_of_the_simulator_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("case", TRANSIENT)
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [pytest.param("tweetfeed", marks=pytest.mark.slow), "urlhaus"])
 def test_a_passing_fault_is_healed_by_asking_again(
     name: str, case: str, place: Place, simulator: Simulator
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_slow_body_that_keeps_within_its_time_is_just_a_body(
 
 
 @pytest.mark.parametrize("case", TRANSIENT)
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", ["tweetfeed", pytest.param("urlhaus", marks=pytest.mark.slow)])
 def test_a_fault_that_stays_fails_the_days_and_touches_nothing(
     name: str, case: str, place: Place, simulator: Simulator
 ) -> None:

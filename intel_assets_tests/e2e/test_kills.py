@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -23,8 +24,13 @@ from intel_assets.lakehouse.ops import FETCHES, PARTITIONS
 from intel_assets.lakehouse.tables import Table
 from intel_assets.simulator.server import Simulator
 from intel_assets.sources.pipeline import Pipeline
-from intel_assets.sources.spec import SourceSpec
-from intel_assets_tests.e2e.chaos_child import ROOT, Nursery, nursery
+from intel_assets_tests.e2e.chaos_child import (
+    ROOT,
+    Nursery,
+    intel_command,
+    intel_environment,
+    nursery,
+)
 from intel_assets_tests.e2e.chaos_world import (
     NOW,
     SPECS,
@@ -59,7 +65,7 @@ class _Victim:
         days = self._next_hours()
         before = self._versions()
         pid = runs.start(self.spec.name, days[0], days[-1])
-        status = runs.wait(pid, self.rng.uniform(0.02, self.seconds))
+        status = runs.wait(pid, self.rng.uniform(0.02, 1.3 * self.seconds))
         if status is None:
             os.kill(pid, signal.SIGKILL)
             status = runs.wait(pid, 30.0)
@@ -73,7 +79,6 @@ class _Victim:
         assert runs.wait(pid, 120.0) == 0, "the run after a killed one completes"
         self.seconds = 0.5 * self.seconds + 0.5 * (time.monotonic() - began)
         self._assert_whole(left, self._marks())
-        assert_sound(self.place, self.spec)
         return killed
 
     def assert_as_undisturbed(self, folder: Path) -> None:
@@ -156,7 +161,10 @@ def test_no_moment_of_a_kill_loses_doubles_or_halves_anything(
                 while killed < KILLS // LAKES and tries < 4 * KILLS // LAKES:
                     killed += victim.kill_and_run_again(runs)
                     tries += 1
+                    if tries % 3 == 0:
+                        assert_sound(place, victim.spec)
             assert killed == KILLS // LAKES
+            assert_sound(place, victim.spec)
             victim.assert_partitions_tell_the_truth()
             victim.assert_as_undisturbed(tmp_path / f"{number}-in-peace")
             phases += victim.phases
@@ -164,3 +172,79 @@ def test_no_moment_of_a_kill_loses_doubles_or_halves_anything(
     print(f"{phases.total()} kills in {time.monotonic() - began:.0f} s: {dict(phases)}")
     assert phases.total() >= 50
     assert len(phases) >= 4, phases
+
+
+DAGSTER_KILLS = 4
+
+
+@pytest.mark.timeout(600)
+def test_after_killed_runs_of_the_command_dagster_and_delta_hold_the_same(tmp_path: Path) -> None:
+    rng = Random("kill dagster")
+    with Simulator(volume=0.05, seed=3) as simulator:
+        simulator.clock.set(NOW)
+        place, days = Place(tmp_path, simulator.url), last_days(6)
+        command = intel_command("run", "tweetfeed", "--from", str(days[0]), "--to", str(days[-1]))
+        killed = 0
+        for number in range(DAGSTER_KILLS):
+            simulator.clock.set(NOW + timedelta(hours=2 * number))
+            simulator.forget_requests()
+            killed += _kill_after_first_request(place, command, simulator, rng.uniform(0.0, 1.2))
+        assert killed >= 2
+        done = subprocess.run(
+            command, env=intel_environment(place), cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert_sound(place, SPECS["tweetfeed"])
+        held = {
+            f"{c.layer}/{c.name}": {
+                day.isoformat() for day in Table(place.layout, c).days_present()
+            }
+            for c in contracts(SPECS["tweetfeed"])
+            if c.layer != "quarantine"
+        }
+        assert held["raw/tweetfeed"] == {day.isoformat() for day in days}
+        assert _materialized(place, held.keys()) == held
+
+
+def _kill_after_first_request(
+    place: Place, command: list[str], simulator: Simulator, seconds: float
+) -> bool:
+    run = subprocess.Popen(
+        command,
+        env=intel_environment(place),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 90
+    while not simulator.requests and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    run.kill()
+    return run.wait(30) == -signal.SIGKILL
+
+
+_ASK = """
+import json, sys
+import dagster as dg
+from intel_assets.orchestration.instance import open_instance
+from intel_assets.settings import load_settings
+with open_instance(load_settings()) as instance:
+    found = {
+        name: sorted(instance.get_materialized_partitions(dg.AssetKey(name.split("/"))))
+        for name in sys.argv[1:]
+    }
+print(json.dumps(found))
+"""
+
+
+def _materialized(place: Place, names: Iterable[str]) -> dict[str, set[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK, *names],
+        env=intel_environment(place),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name: set(days) for name, days in json.loads(done.stdout).items()}

@@ -26,12 +26,11 @@ from intel_assets.simulator.tweetfeed_world import TweetFeedWorld, version
 from intel_assets.simulator.urlhaus import WINDOW, csv_lines
 from intel_assets.simulator.urlhaus_world import UrlhausWorld, UrlRecord
 from intel_assets.simulator.world import stamp
-from intel_assets_tests.conftest import NOON, MakeLake, TestLake, unhurried
+from intel_assets_tests.conftest import NOON, SEED, VOLUME, MakeLake, TestLake, unhurried
 
 pytestmark = pytest.mark.xdist_group("knowledge")
 
 URLHAUS, TWEETFEED = unhurried("urlhaus"), unhurried("tweetfeed")
-SEED, VOLUME = 11, 0.1
 HOURS = (0, 9, 50, 77)
 MOMENTS = [NOON + timedelta(hours=hours) for hours in HOURS]
 DAYS = Window(NOON.date() - timedelta(days=20), MOMENTS[-1].date()).days

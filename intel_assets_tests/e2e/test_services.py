@@ -26,12 +26,14 @@ BIN = Path(sys.executable).parent
 PATIENCE = 150.0
 
 OPEN = """
-import sys
-from intel_assets.orchestration.instance import open_instance
+import os, sys
+from intel_assets.orchestration.instance import STORAGE, open_instance
 from intel_assets.settings import load_settings
-sys.stdin.readline()
-with open_instance(load_settings()) as instance:
-    print(len(instance.get_runs()))
+print("ready", flush=True)
+for line in sys.stdin:
+    os.environ[STORAGE] = line.strip()
+    with open_instance(load_settings()) as instance:
+        print(len(instance.get_runs()), flush=True)
 """
 
 
@@ -126,17 +128,19 @@ def _start(
 def test_an_empty_instance_that_many_open_at_once_always_opens(
     tmp_path: Path, started: list[subprocess.Popen[str]]
 ):
+    environment = _environment(tmp_path)
+    openers = [_start(started, environment, sys.executable, "-c", OPEN) for _ in range(4)]
+    pipes = [(opener.stdin, opener.stdout) for opener in openers]
+    for _, said in pipes:
+        assert said is not None
+        assert said.readline() == "ready\n"
     for attempt in range(20):
         folder = tmp_path / str(attempt)
-        environment = _environment(folder)
-        openers = [_start(started, environment, sys.executable, "-c", OPEN) for _ in range(3)]
-        for opener in openers:  # They have read their modules by now or not: both is a start.
-            assert opener.stdin is not None
-            opener.stdin.write("go\n")
-            opener.stdin.flush()
-        told = [opener.communicate(timeout=120)[0] for opener in openers]
-        assert [opener.returncode for opener in openers] == [0, 0, 0], told
-        assert told == ["0\n"] * 3
+        for told, _ in pipes:
+            assert told is not None
+            told.write(f"{folder / 'dagster'}\n")
+            told.flush()
+        assert [said.readline() for _, said in pipes if said] == ["0\n"] * 4
         assert set(_heads(folder)) == {1}
 
 
@@ -168,8 +172,8 @@ def test_all_services_started_at_once_on_nothing_come_up_and_leave_nothing(
     assert all(len(family) >= 3 for family in families)  # itself, webserver, daemon
     for service in services:
         service.send_signal(number)
+    assert [service.wait(60) for service in services] == [0, 0]
     assert [_left(family) for family in families] == [[], []]
-    assert [service.returncode for service in services] == [0, 0]
 
 
 @pytest.mark.slow

@@ -203,7 +203,10 @@ def test_a_new_column_is_added_with_its_comment(table: Table) -> None:
     assert frame["colour"].to_list() == [None, "red"]
     # Rows without it do not take it away again.
     put(table, rows((2, 3)), 2)
-    assert table.read([day(1)])["colour"].to_list() == ["red"]
+    table.append(rows((3, 4)), RUN)
+    frame = table.read().sort("day")
+    assert frame["colour"].to_list() == [None, "red", None, None]
+    assert frame["number"].to_list() == [1, 2, 3, 4]
 
 
 def test_a_column_that_the_contract_gained_is_added_with_its_class(tmp_path: Path) -> None:
@@ -242,7 +245,7 @@ def adding(table: Table, number: int, *days: int, then: Callable[[], None] = lam
         stored = table.read(wanted, at=at) if at else NUMBERS.empty()
         then()
         more = NUMBERS.conform(rows(*((d, number) for d in days)))
-        return Change(pl.concat([stored, more]), wanted)
+        return Change(pl.concat([stored, more], how="diagonal"), wanted)
 
     return build
 

@@ -1,0 +1,114 @@
+"""The benchmarks at a tiny size: contenders do the same work, and bounds are judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import backfill, bulk, dump, start
+from benchmarks.measure import Bound, Outcome
+
+
+def _figures(outcome: Outcome) -> dict[str, float]:
+    return dict(outcome.figures)
+
+
+def test_bulk_takes_every_record_all_the_way_and_says_time_and_memory(tmp_path: Path):
+    outcome = bulk.run(rows=1_000, rounds=1, cache=tmp_path)
+
+    figures = _figures(outcome)
+    assert 980 < figures["records"] <= 1_000
+    assert figures["pipeline, s"] > 0
+    assert figures["DuckDB, s"] > 0
+    assert [bound.at_most for bound in outcome.bounds] == [2.0, 2.5, 10.5]
+    assert 0 < outcome.bounds[1].value < 2.5
+
+
+@pytest.mark.slow
+def test_backfill_tells_dagster_the_same_with_and_without_a_body():
+    outcome = backfill.run(days=2, rounds=1)
+
+    figures = _figures(outcome)
+    assert figures["events"] == 2 * (3 + 2)
+    assert figures["runs"] == 1
+    assert [bound.at_most for bound in outcome.bounds] == [1.5]
+
+
+@pytest.mark.slow
+def test_start_is_measured_in_fresh_processes():
+    outcome = start.run(rounds=1)
+
+    assert _figures(outcome)["import dagster, s"] > 0
+    assert [bound.at_most for bound in outcome.bounds] == [1.0]
+
+
+def test_a_dump_of_a_size_always_has_the_same_bytes(tmp_path: Path):
+    dump.write(tmp_path / "one.csv", 500)
+    dump.write(tmp_path / "two.csv", 500)
+
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_a_dump_spans_thirty_days_and_holds_what_careless_readers_break_on(tmp_path: Path):
+    path = tmp_path / "dump.csv"
+    dump.write(path, 3_000)
+
+    rows = pl.read_csv(path, has_header=False, comment_prefix="#", infer_schema=False)
+    assert rows["column_2"].str.head(10).n_unique() == 30
+    urls = rows["column_3"]
+    odd = urls.str.contains(r"[^\x00-\x7f]|^HTTP|//[A-Z]|\[|@|^https?://[^/]+$|\"")
+    assert 0.04 < odd.mean() < 0.12
+    assert 0 < rows.height - rows["column_1"].n_unique() < 30
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr(Outcome, "write", lambda self: _write(self, tmp_path))
+    return tmp_path
+
+
+_write = Outcome.write
+_KEPT = Outcome("kept", "no-such-decision.md", [Bound("ratio", 1.0, 2.0)])
+_SLOW = Outcome("slow", "no-such-decision.md", [Bound("ratio", 2.1, 2.0)], {"rows": 7})
+
+
+def test_a_kept_bound_ends_with_0_and_is_written_as_json(results: Path):
+    assert command.judge([_KEPT]) == 0
+    written = json.loads((results / "kept.json").read_text("utf-8"))
+    assert written["bounds"] == [{"what": "ratio", "value": 1.0, "at_most": 2.0, "kept": True}]
+
+
+def test_an_exceeded_bound_ends_with_1_and_is_named(
+    results: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert command.judge([_KEPT, _SLOW]) == 1
+    shown = capsys.readouterr().out
+    assert "EXCEEDED" in shown
+    assert "docs/decisions/no-such-decision.md does not say why" in shown
+
+
+def test_an_exceeded_bound_with_a_decision_ends_with_0(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Outcome, "explained", lambda self: True)
+
+    assert command.judge([_SLOW]) == 0
+
+
+def test_a_decision_counts_only_when_its_file_is_there(tmp_path: Path):
+    assert not _SLOW.explained(tmp_path)
+    (tmp_path / _SLOW.decision).touch()
+    assert _SLOW.explained(tmp_path)
+
+
+def test_an_unknown_benchmark_is_refused_by_name(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["bulky"])
+
+    assert ended.value.code == 2
+    assert "there is no benchmark bulky; there are bulk, backfill, start" in capsys.readouterr().err
