@@ -68,6 +68,7 @@ def with_duckdb(dump: Path, folder: Path) -> dict[str, Any]:
 
     target = folder / "urlhaus.parquet"
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")  # it would stand in the output
         began = time.perf_counter()
         places = {"dump": str(dump), "target": str(target)}
         rows = connection.execute(STATEMENT, places).fetchall()[0][0]

@@ -13,7 +13,7 @@ from intel_assets.clock import Clock, system_clock
 from intel_assets.ingest.hosts import HostLedger
 from intel_assets.ingest.http import HttpClient
 from intel_assets.ingest.redact import Redactor
-from intel_assets.lakehouse.format import check_format
+from intel_assets.lakehouse.format import check_format, check_writable
 from intel_assets.lakehouse.lake import Lake
 from intel_assets.lakehouse.landing import Landing
 from intel_assets.settings import Settings
@@ -67,5 +67,6 @@ def open_engine(settings: Settings, clock: Clock = system_clock) -> Iterator[Eng
         StorageError: If its format is of another version, or it cannot be reached.
     """
     check_format(settings.layout, create=True)
+    check_writable(settings.layout)
     with Landing(settings.layout) as landing:
         yield Engine(settings, Lake(settings.layout, landing, clock))

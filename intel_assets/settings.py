@@ -58,18 +58,30 @@ class Settings(BaseSettings):
 
     def secret(self, name: str) -> str | None:
         """Return a secret by its name; in demo mode the simulator's key when it is not set."""
-        value = os.environ.get(name) or dotenv_values(".env").get(name)
+        value = os.environ.get(name) or dotenv_values(project_home() / ".env").get(name)
         return value or (DEMO_KEY if self.mode == "demo" else None)
 
 
+def project_home() -> Path:
+    """Return the folder that holds dagster.yaml: DAGSTER_HOME, or the nearest one upwards."""
+    named = os.environ.get("DAGSTER_HOME")
+    if named:
+        return Path(named).absolute()
+    here = Path.cwd()
+    return next((d for d in (here, *here.parents) if (d / "dagster.yaml").is_file()), here)
+
+
 def load_settings() -> Settings:
-    """Read the settings.
+    """Read the settings; relative folders are those of the project, wherever it is called from.
 
     Raises:
         ConfigurationError: If one of them makes no sense.
     """
     try:
-        return Settings()
+        home = project_home()
+        found = Settings(_env_file=home / ".env")
+        lake = found.lake if "://" in found.lake else str(home / found.lake)
+        return found.model_copy(update={"lake": lake, "state": home / found.state})
     except ValidationError as error:
         first = error.errors()[0]
         name = "INTEL_" + "_".join(str(part) for part in first["loc"]).upper()

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from intel_assets.clock import Clock, system_clock
 from intel_assets.engine import Engine, open_engine
@@ -86,9 +87,10 @@ class TestLake:
     def _version(self, name: str) -> int:
         layout = self.engine.settings.layout
         uri, options = layout.table_uri(*name.split(".")), dict(layout.storage_options)
-        if not DeltaTable.is_deltatable(uri, storage_options=options):
+        try:
+            return DeltaTable(uri, storage_options=options).version()
+        except TableNotFoundError:
             return -1
-        return DeltaTable(uri, storage_options=options).version()
 
 
 def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
@@ -100,6 +102,13 @@ def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _names(source: str) -> list[str]:
     return [name.format(source) for name in ROWS]
+
+
+def assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame]) -> None:
+    """Compare what two lakes, or one at two times, know of a source."""
+    assert found.keys() == expected.keys()
+    for name, frame in expected.items():
+        assert found[name].equals(frame), name
 
 
 def unhurried(name: str) -> SourceSpec:

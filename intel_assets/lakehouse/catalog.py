@@ -194,7 +194,8 @@ class Catalog:
         if self._layout.is_local:
             root = Path(uri)
             logs = root.glob("*/_delta_log") if root.is_dir() else ()
-            found = [log.parent.name for log in logs]
+            # A log without an entry is a table that a full disk or a kill kept from being made.
+            found = [log.parent.name for log in logs if any(log.iterdir())]
         else:
             prefixes = self._layout.store(uri).list_with_delimiter()["common_prefixes"]
             found = [prefix.rstrip("/").rpartition("/")[2] for prefix in prefixes]

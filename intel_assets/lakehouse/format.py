@@ -6,12 +6,13 @@ The version stands in `<lake>/lake.json`. A lake without it that holds tables is
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import obstore
 
-from intel_assets.errors import LakeTooNew, LakeTooOld, StorageError
+from intel_assets.errors import LakeReadOnly, LakeTooNew, LakeTooOld, StorageError
 from intel_assets.lakehouse.layout import LAYERS, Layout
 from intel_assets.lakehouse.storage import storage_errors
 
@@ -75,6 +76,20 @@ def check_format(layout: Layout, *, create: bool = False) -> None:
         raise LakeTooOld(
             f"The lake {layout.base} is of format {found}; this version writes {FORMAT}.",
             "Run `intel upgrade`; it changes the lake in place.",
+        )
+
+
+def check_writable(layout: Layout) -> None:
+    """Refuse a folder that cannot be written, before any library trips over it.
+
+    Raises:
+        LakeReadOnly: If this user may not write there.
+    """
+    base = Path(layout.base)
+    if layout.is_local and base.exists() and not os.access(base, os.W_OK):
+        raise LakeReadOnly(
+            f"{base} is read-only for this user.",
+            "Make it writable, or set INTEL_LAKE to another place.",
         )
 
 

@@ -45,7 +45,7 @@ class FetchRow(pa.DataFrameModel):
     covers_from: Instant = field("First moment that the body speaks of.", nullable=True)
     covers_to: Instant = field("Where what the body speaks of ends, exclusive.", nullable=True)
     parsed: pl.Int64 = field("Records in the body.", nullable=True)
-    new: pl.Int64 = field("Records not known before.", nullable=True)
+    added: pl.Int64 = field("Records not known before.", nullable=True)
     changed: pl.Int64 = field("Records known in another version.", nullable=True)
     unchanged: pl.Int64 = field("Records known in this version.", nullable=True)
     duplicates: pl.Int64 = field("Records that stood in the body twice.", nullable=True)

@@ -119,19 +119,20 @@ class Table:
         Args:
             frame: Rows in the contract's types.
             commit: What the commit says of itself (`run_id`, `source`, `code_version`).
+
+        Raises:
+            WriteConflict: If other writers won every time.
+            StorageError: If the lake cannot be written.
         """
         if frame.is_empty():
             return Commit(-1, written=False)
-        table = self.open() or self._create()
-        with storage_errors(self.uri):
-            write_deltalake(
-                table,
-                _filled(self.contract.conform(frame), table),
-                mode="append",
-                writer_properties=_writer(self.contract.conform(frame)),
-                commit_properties=CommitProperties(dict(commit)),
-            )
-        return Commit(table.version(), written=True)
+        for attempt in range(MAX_TRIES):
+            try:
+                return self._append(frame, commit)
+            except CommitFailedError as error:
+                # Rows never conflict with rows; two writers that make the table at once do.
+                self._wait(attempt, error)
+        raise self._conflict()
 
     def replace_partitions(
         self, build: Callable[[DeltaTable | None], Change | None], commit: Mapping[str, str]
@@ -159,13 +160,31 @@ class Table:
                         continue  # Another writer's first rows stand in it: build on them.
                 return self._write(table, change, commit)
             except CommitFailedError as error:
-                pause = random.uniform(0, min(2.0, 0.05 * 2**attempt))  # noqa: S311  (jitter)
-                logger.info("%s: another writer was faster, again: %s", self.uri, error)
-                time.sleep(pause)
-        raise WriteConflict(
+                self._wait(attempt, error)
+        raise self._conflict()
+
+    def _wait(self, attempt: int, error: CommitFailedError) -> None:
+        pause = random.uniform(0, min(2.0, 0.05 * 2**attempt))  # noqa: S311  (jitter)
+        logger.info("%s: another writer was faster, again: %s", self.uri, error)
+        time.sleep(pause)
+
+    def _conflict(self) -> WriteConflict:
+        return WriteConflict(
             f"{self.uri}: other writers won {MAX_TRIES} times.",
             "Run it again; if it stays, see which runs write the same days.",
         )
+
+    def _append(self, frame: pl.DataFrame, commit: Mapping[str, str]) -> Commit:
+        table = self.open() or self._create()
+        with storage_errors(self.uri):
+            write_deltalake(
+                table,
+                _filled(self.contract.conform(frame), table),
+                mode="append",
+                writer_properties=_writer(self.contract.conform(frame)),
+                commit_properties=CommitProperties(dict(commit)),
+            )
+        return Commit(table.version(), written=True)
 
     def _write(self, table: DeltaTable, change: Change, commit: Mapping[str, str]) -> Commit:
         frame = self.contract.conform(change.frame)

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from intel_assets.errors import ConfigurationError
 from intel_assets.lakehouse.storage import storage_errors
-from intel_assets.settings import Settings
+from intel_assets.settings import Settings, project_home
 
 HOME = "DAGSTER_HOME"
 STORAGE = "INTEL_DAGSTER_STORAGE"
@@ -29,13 +29,15 @@ def environment(settings: Settings) -> Mapping[str, str]:
     Raises:
         ConfigurationError: If there is no dagster.yaml to be found.
     """
-    home = Path(os.environ.get(HOME) or Path.cwd()).absolute()
+    home = project_home()
     if not (home / "dagster.yaml").is_file():
         raise ConfigurationError(
             f"There is no dagster.yaml in {home}.",
             f"Run this in the project's folder, or set {HOME} to it.",
         )
-    storage = os.environ.get(STORAGE) or str(settings.state.absolute() / "dagster")
+    # A tenant's assets have the keys of the lake's own: they need events of their own.
+    own = "dagster" if settings.tenant is None else f"dagster-{settings.tenant}"
+    storage = os.environ.get(STORAGE) or str(settings.state.absolute() / own)
     return {HOME: str(home), STORAGE: storage}
 
 

@@ -106,12 +106,15 @@ def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:
             while error is not None and error.cause and not _exit_code(error.cls_name):
                 error = error.cause
             if error is not None:
-                return error.message.strip(), _exit_code(error.cls_name) or 1
+                ours, message = _exit_code(error.cls_name), error.message.strip()
+                # Dagster puts the name of the class before the words.
+                return message.partition(": ")[2] if ours else message, ours or 1
     return "The run failed before its step began.", 1
 
 
 def _exit_code(class_name: str | None) -> int | None:
     """Return the exit code of an error of ours; None for any other."""
     kind = getattr(errors, class_name or "", None)
-    ours = isinstance(kind, type) and issubclass(kind, errors.IntelError)
-    return kind.exit_code if ours else None
+    if isinstance(kind, type) and issubclass(kind, errors.IntelError):
+        return kind.exit_code
+    return None

@@ -220,7 +220,8 @@ def windows(days: Sequence[date], most: int) -> list[Window]:
 
 def missing_secret(spec: SourceSpec, name: str) -> ConfigurationError:
     """Return the error for a secret that is not set."""
+    place = spec.keys_at or spec.homepage
     return ConfigurationError(
         f"{spec.name} needs {name}, which is not set.",
-        f"Get a key at {spec.homepage} and put {name}=… into the environment or .env.",
+        f"Get a key at {place} and put {name}=… into the environment or .env.",
     )

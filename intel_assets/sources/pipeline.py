@@ -347,7 +347,7 @@ class Pipeline:
             if counts:
                 new, changed = sum(f.new for f in counts), sum(f.changed for f in counts)
                 duplicates = sum(f.duplicates for f in counts)
-                done |= {"new": new, "changed": changed, "duplicates": duplicates}
+                done |= {"added": new, "changed": changed, "duplicates": duplicates}
                 unchanged = sum(f.unchanged for f in counts)
                 if row["parsed"] is not None:  # after a 304 it is: nobody counted the records
                     unchanged = row["parsed"] - new - changed - duplicates

@@ -91,6 +91,7 @@ class SourceSpec:
         window_days: How many days one call of `extract` can answer.
         cadence: When the source is asked, as cron (UTC).
         secrets: Names of the secrets it needs, as settings know them.
+        keys_at: Where a key is to be had; the homepage if left out.
         extract: `(context, window) -> documents`.
         parse: `document -> LazyFrame` of text columns under the source's own names; a `day`
             column (Date) besides if the day follows from the request and not from the record.
@@ -124,6 +125,7 @@ class SourceSpec:
     cleaned: Contract
     aggregates: tuple[Aggregate, ...]
     secrets: tuple[str, ...] = ()
+    keys_at: str | None = None
     policy: HttpPolicy = field(default_factory=HttpPolicy)
     record_id: pl.Expr | None = None
     event_time: pl.Expr = field(default_factory=lambda: pl.col("day").cast(INSTANT))

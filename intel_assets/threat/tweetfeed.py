@@ -16,7 +16,7 @@ import polars as pl
 from intel_assets.errors import ParseError
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.http import HttpPolicy, Request
-from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, field
+from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
 from intel_assets.sources.spec import Aggregate, Context, SourceSpec
 from intel_assets.threat import canonical
 from intel_assets.threat.model import IndicatorRecord
@@ -49,6 +49,7 @@ class PostRecord(IndicatorRecord):
         "What it is.", source="type", isin=sorted({*_TYPES.values(), "ipv6"})
     )
     first_seen: Instant = field("When it was posted.", source="time_utc")
+    tags: Texts = field("Hashtags, without the #.", source="tags", nullable=True)
     user: pl.String = field("Who posted it.", source="user", cls="personal")
     reference: pl.String = field(
         "Address of the post.",

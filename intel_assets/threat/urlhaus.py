@@ -20,7 +20,7 @@ import polars as pl
 from intel_assets.errors import ParseError
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.http import HttpPolicy, Request
-from intel_assets.lakehouse.contracts import Contract, RawRecord, field
+from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
 from intel_assets.sources.spec import Aggregate, Context, Interval, SourceSpec, Span
 from intel_assets.threat import canonical
 from intel_assets.threat.model import IndicatorRecord
@@ -53,6 +53,11 @@ class RawUrl(RawRecord):
 class UrlRecord(IndicatorRecord):
     """A URL, typed and canonical."""
 
+    first_seen: Instant = field("When URLhaus added it.", source="dateadded")
+    last_seen: Instant = field("When it was last online.", source="last_online", nullable=True)
+    threat: pl.String = field("What it does.", source="threat", nullable=True)
+    tags: Texts = field("Tags.", source="tags", nullable=True)
+    reference: pl.String = field("URLhaus's page.", source="urlhaus_link", nullable=True)
     url_id: pl.Int64 = field("URLhaus's number of the URL.", source="id", nullable=True, ge=1)
     url_status: pl.String = field(
         "Whether it answers.", source="url_status", isin=["online", "offline", "unknown"]
@@ -239,6 +244,7 @@ SPEC = SourceSpec(
     window_days=30,
     cadence="*/15 * * * *",
     secrets=("ABUSECH_AUTH_KEY",),
+    keys_at="https://auth.abuse.ch/",
     policy=HttpPolicy(rate_per_second=2.0),
     extract=extract,
     parse=parse,

@@ -185,8 +185,8 @@ def assert_sound(place: Place, spec: SourceSpec) -> None:
     assert journal.filter(
         pl.col("covers_from").is_not_null(), pl.col("folded_at").is_null()
     ).is_empty(), "a body still waits"
-    counted = journal.filter(pl.col("new").is_not_null())
-    total = pl.sum_horizontal("new", "unchanged", "changed", "duplicates")
+    counted = journal.filter(pl.col("added").is_not_null())
+    total = pl.sum_horizontal("added", "unchanged", "changed", "duplicates")
     assert counted.filter(pl.col("parsed") != total).is_empty()
     assert_landing_sound(place)
     named = journal.drop_nulls("body_sha256")["body_sha256"]

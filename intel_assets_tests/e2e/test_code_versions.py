@@ -142,4 +142,4 @@ def test_a_body_that_the_first_version_did_not_understand_is_read_by_the_second(
     assert lake.table("raw.urlhaus").equals(expected.table("raw.urlhaus"))
     row = lake.sql("FROM ops.fetches").row(0, named=True)
     assert (row["error_class"], row["received_at"]) == (None, NOON)
-    assert row["parsed"] == row["new"] == expected.table("raw.urlhaus").height
+    assert row["parsed"] == row["added"] == expected.table("raw.urlhaus").height

@@ -26,7 +26,15 @@ from intel_assets.simulator.tweetfeed_world import TweetFeedWorld, version
 from intel_assets.simulator.urlhaus import WINDOW, csv_lines
 from intel_assets.simulator.urlhaus_world import UrlhausWorld, UrlRecord
 from intel_assets.simulator.world import stamp
-from intel_assets_tests.conftest import NOON, SEED, VOLUME, MakeLake, TestLake, unhurried
+from intel_assets_tests.conftest import (
+    NOON,
+    SEED,
+    VOLUME,
+    MakeLake,
+    TestLake,
+    assert_same,
+    unhurried,
+)
 
 pytestmark = pytest.mark.xdist_group("knowledge")
 
@@ -79,12 +87,6 @@ def held(raw: pl.DataFrame) -> Counter[tuple[object, ...]]:
 
 def truths(lake: TestLake, source: str, moments: Iterable[datetime]) -> Truths:
     return {moment: lake.tables(source, as_of=moment) for moment in moments}
-
-
-def assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame]) -> None:
-    assert found.keys() == expected.keys()
-    for name, frame in expected.items():
-        assert found[name].equals(frame), name
 
 
 def assert_truths(lake: TestLake, source: str, expected: Truths) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from intel_assets.errors import ContractBroken, NotPublished
 from intel_assets.simulator.server import Simulator
-from intel_assets_tests.conftest import MakeLake, TestLake, unhurried
+from intel_assets_tests.conftest import MakeLake, TestLake, assert_same, unhurried
 
 pytestmark = pytest.mark.xdist_group("real_data")
 
@@ -57,12 +57,12 @@ def assert_none_unaccounted(lake: TestLake, source: str) -> None:
     bodies = lake.sql("SELECT * FROM ops.fetches WHERE parsed IS NOT NULL")
     assert (
         bodies.select(
-            (pl.col("parsed") - pl.sum_horizontal("new", "unchanged", "changed", "duplicates"))
+            (pl.col("parsed") - pl.sum_horizontal("added", "unchanged", "changed", "duplicates"))
             .ne_missing(0)
             .sum()
         ).item()
         == 0
-    ), bodies.select("url", "parsed", "new", "unchanged", "changed", "duplicates")
+    ), bodies.select("url", "parsed", "added", "unchanged", "changed", "duplicates")
     digests = {
         name: set(frame["record_digest"])
         for name, frame in lake.tables(source).items()
@@ -255,9 +255,3 @@ def test_every_recorded_tweetfeed_day_arrives_over_http(
 def _tags_in(quarantined: pl.DataFrame, raw: pl.DataFrame) -> int:
     refused = raw.filter(pl.col("record_id").is_in(quarantined["record_id"].to_list()))
     return sum(len((text or "").split()) for text in refused["tags"])
-
-
-def assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame]) -> None:
-    assert found.keys() == expected.keys()
-    for name, frame in expected.items():
-        assert found[name].equals(frame), name

@@ -122,7 +122,7 @@ def _assert_sound(folder: Path) -> None:
         assert wrong == []
         there = {str(table) for table in Catalog(layout).tables()}
         for name in ("tweetfeed", "urlhaus"):
-            told = f"SELECT sum(new) FROM ops.fetches WHERE source = '{name}'"
+            told = f"SELECT sum(added) FROM ops.fetches WHERE source = '{name}'"
             held = f"SELECT count(*) FROM raw.{name}"
             assert connection.execute(told).fetchone() == connection.execute(held).fetchone()
             rejected = f"SELECT record_digest FROM quarantine.{name}"

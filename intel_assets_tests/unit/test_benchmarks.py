@@ -46,6 +46,10 @@ def test_start_is_measured_in_fresh_processes():
     assert [bound.at_most for bound in outcome.bounds] == [1.0]
 
 
+_COLUMNS = ("id", "dateadded", "url", "url_status", "last_online", "threat", "tags")
+_COLUMNS += ("urlhaus_link", "reporter")
+
+
 def test_a_dump_of_a_size_always_has_the_same_bytes(tmp_path: Path):
     dump.write(tmp_path / "one.csv", 500)
     dump.write(tmp_path / "two.csv", 500)
@@ -57,12 +61,13 @@ def test_a_dump_spans_thirty_days_and_holds_what_careless_readers_break_on(tmp_p
     path = tmp_path / "dump.csv"
     dump.write(path, 3_000)
 
-    rows = pl.read_csv(path, has_header=False, comment_prefix="#", infer_schema=False)
-    assert rows["column_2"].str.head(10).n_unique() == 30
-    urls = rows["column_3"]
+    schema = pl.Schema(dict.fromkeys(_COLUMNS, pl.String))
+    rows = pl.read_csv(path, has_header=False, comment_prefix="#", schema=schema)
+    assert rows["dateadded"].str.head(10).n_unique() == 30
+    urls = rows["url"]
     odd = urls.str.contains(r"[^\x00-\x7f]|^HTTP|//[A-Z]|\[|@|^https?://[^/]+$|\"")
     assert 0.04 < odd.mean() < 0.12
-    assert 0 < rows.height - rows["column_1"].n_unique() < 30
+    assert 0 < rows.height - rows["id"].n_unique() < 30
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_without_anything_set_it_is_a_demo_in_the_projects_folder(tmp_path: Path
     settings = load_settings()
     assert settings.mode == "demo"
     assert settings.layout.base == str(tmp_path / "data" / "lake")
-    assert settings.state == Path("data/state")
+    assert settings.state == tmp_path / "data/state"
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch):
@@ -110,3 +110,13 @@ def test_a_broken_storage_option_is_not_quoted_in_the_error(monkeypatch: pytest.
 def test_settings_are_fixed_once_they_are_read():
     with pytest.raises(ValidationError):
         load_settings().mode = "live"  # type: ignore[misc]
+
+
+def test_a_folder_inside_the_project_means_the_same_lake(tmp_path: Path, monkeypatch):
+    (tmp_path / "dagster.yaml").touch()
+    (tmp_path / ".env").write_text("INTEL_LAKE=elsewhere/lake\n")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv("INTEL_LAKE", raising=False)
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert load_settings().lake == str(tmp_path / "elsewhere/lake")

@@ -234,7 +234,10 @@ def test_columns_that_either_side_lacks_become_null() -> None:
     first = tell([[("a", "x")]])[0].frame.with_columns(old=pl.lit("was"))
     more = body([("b", "x")]).with_columns(added=pl.lit("is"))
     frame = fold(first, more, known_at=at(1), judged=NONE).frame
-    assert frame.select("record_id", "old", "added").rows() == [("a", "was", None), ("b", None, "is")]
+    assert frame.select("record_id", "old", "added").rows() == [
+        ("a", "was", None),
+        ("b", None, "is"),
+    ]
 
 
 def test_an_empty_body_withdraws_all_that_it_speaks_of() -> None:

@@ -51,15 +51,15 @@ def test_the_row_of_a_folded_body_counts(kept: Journal, late: bool) -> None:
         kept.record_fetches([one], "run")
     found = kept.fetches()
     assert found.height == 1
-    assert found.row(0, named=True)["new"] == 1
+    assert found.row(0, named=True)["added"] == 1
 
 
 def test_of_two_rows_with_counts_the_first_fold_is_kept(kept: Journal) -> None:
     """A crash between two runs may fold a body twice; the second finds nothing new."""
     first = folded(row(fetch(1)))
-    again = first | {"folded_at": NOON + timedelta(days=1), "new": 0}
+    again = first | {"folded_at": NOON + timedelta(days=1), "added": 0}
     kept.record_fetches([again | {"recorded_at": NOON + timedelta(days=1)}, first], "run")
-    assert kept.fetches()["new"].to_list() == [1]
+    assert kept.fetches()["added"].to_list() == [1]
 
 
 def test_until_a_body_is_folded_its_newest_row_counts(kept: Journal) -> None:
@@ -95,7 +95,10 @@ def test_a_partition_is_what_it_came_to_last(kept: Journal) -> None:
 def test_partitions_are_told_by_table_and_day(kept: Journal, tmp_path: Path) -> None:
     days = [DAY + timedelta(days=n) for n in range(4)]
     kept.record_partitions(
-        [*states(*((day, "complete") for day in days)), PartitionState("cleaned", "u", DAY, "empty")],
+        [
+            *states(*((day, "complete") for day in days)),
+            PartitionState("cleaned", "u", DAY, "empty"),
+        ],
         code_version="7",
         run_id="run-1",
         at=NOON,
@@ -123,4 +126,4 @@ def test_columns_that_a_row_does_not_know_are_null(kept: Journal) -> None:
     kept.record_fetches([row(fetch(1))], "run")
     found = kept.fetches()
     assert found.schema == FETCHES.schema
-    assert found.select(pl.col("new", "folded_at").is_null().all()).row(0) == (True, True)
+    assert found.select(pl.col("added", "folded_at").is_null().all()).row(0) == (True, True)

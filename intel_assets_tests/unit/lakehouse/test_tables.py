@@ -88,7 +88,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_table_that_was_never_written_is_empty_and_typed(table: Table, tmp_path: Path) -> None:
     assert table.open() is None
-    for frame in (table.read(), table.read([FIRST]), table.read([]), table.read_where(pl.lit(True))):
+    for frame in (
+        table.read(),
+        table.read([FIRST]),
+        table.read([]),
+        table.read_where(pl.lit(True)),
+    ):
         assert frame.is_empty()
         assert frame.schema == NUMBERS.schema
     assert table.days_present() == set()

@@ -62,7 +62,7 @@ def row(
 
 def folded(one: Mapping[str, Any]) -> dict[str, Any]:
     """The same row after its body was folded."""
-    return {**one, "folded_at": one["received_at"], "new": 1}
+    return {**one, "folded_at": one["received_at"], "added": 1}
 
 
 def journal(*rows: Mapping[str, Any]) -> pl.DataFrame:

@@ -99,7 +99,7 @@ def test_records_carry_what_was_delivered_their_identifier_and_their_digest(
         "urlhaus_link": "https://urlhaus.abuse.ch/url/7/",
         "reporter": "somebody",
     }
-    assert frame.select(own).row(0, named=True) == own
+    assert frame.select(*own).row(0, named=True) == own
     assert set(frame.columns) == {*own, "day", "record_id", "record_digest", "body_sha256"}
     assert frame["record_digest"].equals(digests(pl.DataFrame([own])))
 

@@ -24,7 +24,9 @@ from intel_assets_tests.unit.sources.fetches import DAY, NOON, fetch, folded, jo
 def unchanged(number: int, body_of: int, **given: Any) -> dict[str, Any]:
     """A 304: the body of an earlier fetch still holds."""
     same = fetch(body_of).body_sha256
-    return row(fetch(number, outcome="not_modified", status=304, body_sha256=same, bytes=0), **given)
+    return row(
+        fetch(number, outcome="not_modified", status=304, body_sha256=same, bytes=0), **given
+    )
 
 
 def numbers(found: Sequence) -> list[int]:

@@ -59,7 +59,16 @@ def test_the_feed_of_a_country_is_read(tmp_path: Path) -> None:
     assert parse(tmp_path, csv(record, columns=columns)) == [
         dict(
             zip(
-                "dateadded url url_status threat host ipaddress asnumber country".split(),
+                [
+                    "dateadded",
+                    "url",
+                    "url_status",
+                    "threat",
+                    "host",
+                    "ipaddress",
+                    "asnumber",
+                    "country",
+                ],
                 record.values(),
                 strict=True,
             )
