@@ -50,8 +50,8 @@ def parse_instant(text: str) -> datetime:
                 microseconds=1
             )
         moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(
             f"'{text}' is no moment.", "Write it as 2026-11-20 or 2026-11-20T14:30:00Z."
         ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

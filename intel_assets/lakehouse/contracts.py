@@ -194,8 +194,15 @@ class Contract:
         """Refuse a frame that lacks columns, other than those that the engine adds.
 
         Raises:
-            ContractBroken: With the columns expected and those found.
+            ContractBroken: With the columns expected and those found; or if a column has a name
+                that no table can keep.
         """
+        odd = [name for name in found if not name.strip() or not name.isprintable()]
+        if odd:
+            raise ContractBroken(
+                f"{self.layer}.{self.name} got columns without a proper name: {odd!r}.",
+                "Give them names in the parser and run `intel replay`.",
+            )
         lost = sorted(self.required - set(found) - ENGINE_COLUMNS)
         if lost:
             expected = [name for name in self.schema if name not in ENGINE_COLUMNS]

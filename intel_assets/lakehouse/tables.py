@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import (
@@ -63,6 +65,17 @@ class Change:
     days: Sequence[date]
 
 
+class _LocalTable(DeltaTable):
+    """A table in a folder: Delta quotes its paths like URLs, Polars opens what it is given."""
+
+    @property
+    def table_uri(self) -> str:
+        return unquote(super().table_uri)
+
+    def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
+        return [unquote(uri) for uri in super().file_uris(*args, **kwargs)]
+
+
 class Table:
     """One table of a lake, named by its contract."""
 
@@ -76,7 +89,8 @@ class Table:
         """Return the table as it stands, or None if it was never written."""
         try:
             with storage_errors(self.uri):
-                return DeltaTable(self.uri, storage_options=self._options)
+                kind = DeltaTable if "://" in self.uri else _LocalTable
+                return kind(self.uri, storage_options=self._options)
         except TableNotFoundError:
             return None
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import csv
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
-from intel_assets.errors import DataError, ParseError
+from intel_assets.clock import start_of
+from intel_assets.errors import ContractBroken, DataError, ParseError
 from intel_assets.ingest.decode import unpack
 from intel_assets.ingest.documents import Document, Fetch
 from intel_assets.lakehouse.contracts import ENGINE_COLUMNS, INSTANT
@@ -129,7 +130,8 @@ class Bodies:
             columns = lazy.collect_schema().names()
         text = [name for name in columns if name != "day"]
         spec.raw.require(columns)
-        time = spec.event_time.alias("_time") if "day" not in columns else _start_of_day()
+        _refuse_reserved(lazy.collect_schema())
+        time = _start_of_day() if "day" in columns else self._event_time(fetch)
         held = set(spec.raw.schema) & set(text)
         whole = [name for name in sorted(held) if not spec.raw.nullable(name)]
         # Columns that older generations lack stand as nulls: no digest changes by them.
@@ -145,11 +147,21 @@ class Bodies:
             )
         rows, span, gaps = _measure(days, whole)
         if gaps:
-            found = _first_bad_line(path, len(text))
+            found = _first_bad_line(path, len(text), [text.index(name) for name in whole])
             raise ParseError(found or f"{gaps} fields are missing that every record has")
         covers = spec.covers(document, span)
         new = tuple(sorted(set(text) - set(spec.raw.schema)))
         return ParsedBody(fetch, folder, rows, covers, new)
+
+    def _event_time(self, fetch: Fetch) -> pl.Expr:
+        """Return when a record happened; null if the source cannot have known it yet.
+
+        One slip of the pen in a year would otherwise stretch a body over decades of days.
+        """
+        first = start_of(self._spec.start)
+        last = fetch.received_at + timedelta(days=1)
+        time = self._spec.event_time
+        return pl.when(time.is_between(first, last)).then(time).alias("_time")
 
     def _trim(self) -> None:
         while len(self._parsed) > 1 and _size(self._spool) > SPOOL_BYTES:
@@ -163,6 +175,17 @@ _STAMP = {
     "record_digest": pl.String(),
     "body_sha256": pl.String(),
 }
+
+
+def _refuse_reserved(schema: pl.Schema) -> None:
+    """Refuse columns that would stand in the way of the engine's own."""
+    taken = sorted(set(schema) & (ENGINE_COLUMNS - {"day"} | {"_time"}))
+    taken += ["day"] if schema.get("day", pl.Date()) != pl.Date() else []
+    if taken:
+        raise ContractBroken(
+            f"the source brings {', '.join(taken)}, which the engine keeps for itself",
+            "Give it another name in the parser.",
+        )
 
 
 def _start_of_day() -> pl.Expr:
@@ -201,18 +224,28 @@ def _bad_line(path: Path, expected: int) -> Iterator[None]:
         raise ParseError(found or str(error).split("\n")[0]) from error
 
 
-def _first_bad_line(path: Path, expected: int) -> str | None:
-    """Say where a text of separated values first has another number of fields, if it does."""
+def _first_bad_line(path: Path, expected: int, needed: Sequence[int] = ()) -> str | None:
+    """Say where a text of separated values first lacks fields, if it does.
+
+    Args:
+        path: The text.
+        expected: How many fields a line has.
+        needed: The places of those that are never empty.
+    """
     with path.open(encoding="utf-8", errors="replace", newline="") as lines:
-        reader = csv.reader(lines)
+        reader = csv.reader(lines, strict=True)
         line = 1
         try:
             for fields in reader:
-                if fields and not fields[0].startswith("#") and len(fields) != expected:
+                if not fields or fields[0].startswith("#"):
+                    pass
+                elif len(fields) != expected:
                     return (
                         f"line {line} has {len(fields)} fields where {expected} "
                         f"are expected: {','.join(fields)[:_QUOTED]}"
                     )
+                elif any(not fields[place] for place in needed):
+                    return f"line {line} lacks a field: {','.join(fields)[:_QUOTED]}"
                 line = reader.line_num + 1
         except csv.Error as error:
             return f"line {line}: {error}"

@@ -60,10 +60,24 @@ def clean(spec: SourceSpec, raw: pl.DataFrame, run_id: str) -> Cleaned:
             "It must keep every row and carry the columns of Record along.",
         )
     split = spec.cleaned.split(made.select(list(spec.cleaned.schema)))
-    quarantine = _quarantine(spec, raw, made, split.failures, run_id)
-    rejected = _count(split.rejected.filter(HOLDS))
+    failures = _with_undated(made, split.failures)
+    quarantine = _quarantine(spec, raw, made, failures, run_id)
+    bad = made.with_row_index("row").join(failures, on="row", how="semi")
+    rejected = _count(bad.filter(HOLDS))
     refused = _refused(spec, _count(made.filter(HOLDS)), rejected)
-    return Cleaned(split.accepted, quarantine, rejected, refused)
+    dated = split.accepted.filter(pl.col("day") != UNDATED)
+    return Cleaned(dated, quarantine, rejected, refused)
+
+
+def _with_undated(made: pl.DataFrame, failures: pl.DataFrame) -> pl.DataFrame:
+    """Add to the failures the records without a day that break no other rule."""
+    undated = made.with_row_index("row").filter(pl.col("day") == UNDATED).select("row")
+    more = undated.join(failures, on="row", how="anti").with_columns(
+        rule=pl.lit("dated"),
+        column=pl.lit(None, pl.String),
+        message=pl.lit("its time is missing, or lies where the source cannot know of it"),
+    )
+    return pl.concat([failures, more.select(failures.columns)]) if more.height else failures
 
 
 def aggregate(

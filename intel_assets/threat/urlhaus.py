@@ -196,7 +196,8 @@ def _parse_json(path: Path) -> pl.LazyFrame:
         raise ParseError(f"line 1: this is no list of URLs: {text[:120]}")
     rows = [{_NAMES.get(k, k): _as_text(v) for k, v in record.items()} for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pl.LazyFrame(rows, schema=dict.fromkeys(names, pl.String))
+    columns = names or ["id", "dateadded", "url", "url_status", "threat"]
+    return pl.LazyFrame(rows, schema=dict.fromkeys(columns, pl.String))
 
 
 def _json_records(whole: Any) -> list[Any]:

@@ -172,6 +172,15 @@ def test_another_kind_of_record_is_refused_and_kept_as_evidence(
     assert_same(lake.tables("urlhaus"), before)
 
 
+def test_a_lake_may_stand_in_a_folder_whose_name_has_a_space(
+    make_lake: MakeLake, dumps: list[Path]
+) -> None:
+    lake = make_lake(name="my lake")
+    for received in (RECEIVED, RECEIVED.replace(day=2)):
+        lake.land(URLHAUS, dict.fromkeys(dumps), received)
+    assert lake.table("raw.urlhaus").height == sum(len(rows_of(file)) for file in dumps)
+
+
 def test_landing_the_same_dumps_again_commits_nothing(
     make_lake: MakeLake, dumps: list[Path]
 ) -> None:

@@ -213,6 +213,14 @@ def test_a_column_of_another_type_is_no_matter_of_rows() -> None:
         ANIMALS.split(animals({"name": "Tom"}).with_columns(legs=pl.lit("4")))
 
 
+@pytest.mark.parametrize("name", ["", " ", "a\x00b", "a\nb", "\x1b[31m"])
+def test_a_column_whose_name_no_table_can_keep_is_refused(name: str) -> None:
+    frame = animals({"name": "tom"}).with_columns(pl.lit("x").alias(name))
+    with pytest.raises(ContractBroken, match="without a proper name") as told:
+        ANIMALS.split(frame)
+    assert told.value.what.isprintable()
+
+
 def test_an_optional_column_may_be_absent() -> None:
     frame = animals({"name": "tom"}).drop("chip")
     assert ANIMALS.split(frame).accepted.equals(frame)

@@ -300,6 +300,7 @@ def test_a_digest_is_that_of_the_canonical_text(record: dict[str, str | None]) -
 
 
 TRICKY = st.text(st.sampled_from(":;=%{}0123456789ab\x00\x1f\n\r\t\"',é"), max_size=6)
+NAMES = TRICKY.filter(lambda name: "\x00" not in name and name != "")
 VALUES = st.one_of(st.none(), TRICKY, st.text(st.characters(codec="utf-8"), max_size=6))
 RECORDS = st.lists(VALUES, min_size=3, max_size=3)
 
@@ -316,8 +317,8 @@ def test_different_records_have_different_digests(
 
 @thorough
 @given(
-    st.dictionaries(TRICKY.filter(bool), TRICKY, min_size=1, max_size=3),
-    st.dictionaries(TRICKY.filter(bool), TRICKY, min_size=1, max_size=3),
+    st.dictionaries(NAMES, TRICKY, min_size=1, max_size=3),
+    st.dictionaries(NAMES, TRICKY, min_size=1, max_size=3),
 )
 def test_different_columns_have_different_digests(
     one: dict[str, str | None], other: dict[str, str | None]

@@ -202,8 +202,8 @@ def refused(reader: Reader, spec: SourceSpec, data: str | bytes) -> str:
         ("garbage\r\n", "line 4 has 1 fields where 9 are expected: garbage"),
         ('"2","2026-06-10 10:00:00"\r\n', "line 4 has 2 fields where 9"),
         (line(2).replace("\r\n", ',"more"\r\n'), "line 4 has 10 fields where 9"),
-        (line(2).replace('"online"', '"online'), "line 4 "),
-        (line(2).replace('"somebody"', '"somebody'), "line 4 "),
+        (line(2).replace('"online"', '"online'), "line 4"),
+        (line(2).replace('"somebody"', '"somebody'), "line 4"),
     ],
     ids=["garbage", "too few", "too many", "unclosed", "unclosed last"],
 )

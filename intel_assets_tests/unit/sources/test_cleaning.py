@@ -149,8 +149,8 @@ def test_undated_records_never_refuse_a_day() -> None:
 def test_each_day_is_refused_by_itself() -> None:
     spec = replace(SPEC, refuse_share=0.5, refuse_rows=1)
     next_day = DAY + timedelta(days=1)
-    both = pl.concat([patients("bad"), patients("ok").with_columns(day=pl.lit(next_day))])
-    cleaned = clean(spec, both, "r")
+    second = pl.when(pl.col("record_id") == "1").then(pl.lit(next_day)).otherwise(pl.col("day"))
+    cleaned = clean(spec, patients("bad", "ok").with_columns(day=second), "r")
     assert set(cleaned.refused) == {DAY}
     assert cleaned.rejected == {DAY: 1}
 
