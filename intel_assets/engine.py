@@ -16,6 +16,7 @@ from intel_assets.ingest.redact import Redactor
 from intel_assets.lakehouse.format import check_format, check_writable
 from intel_assets.lakehouse.lake import Lake
 from intel_assets.lakehouse.landing import Landing
+from intel_assets.lakehouse.scratch import scratch
 from intel_assets.settings import Settings
 from intel_assets.sources.extract import Upstream, missing_secret
 from intel_assets.sources.pipeline import Pipeline
@@ -68,5 +69,6 @@ def open_engine(settings: Settings, clock: Clock = system_clock) -> Iterator[Eng
     """
     check_format(settings.layout, create=True)
     check_writable(settings.layout)
-    with Landing(settings.layout) as landing:
+    with scratch(settings.state.absolute() / "spool") as spool:
+        landing = Landing(settings.layout, spool)
         yield Engine(settings, Lake(settings.layout, landing, clock))

@@ -155,7 +155,8 @@ class Pipeline:
 
     @contextmanager
     def _bodies(self) -> Iterator[Bodies]:
-        with tempfile.TemporaryDirectory(prefix=f"intel-{self._spec.name}-") as spool:
+        root = self._lake.landing.spool
+        with tempfile.TemporaryDirectory(prefix=f"{self._spec.name}-", dir=root) as spool:
             limit = self._spec.policy.max_bytes
             yield Bodies(self._spec, self._lake.landing, Path(spool), limit)
 

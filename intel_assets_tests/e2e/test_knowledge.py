@@ -44,7 +44,7 @@ MOMENTS = [NOON + timedelta(hours=hours) for hours in HOURS]
 DAYS = Window(NOON.date() - timedelta(days=20), MOMENTS[-1].date()).days
 WORLD = UrlhausWorld(SEED, VOLUME)
 
-WEEK = timedelta(days=7)
+SHORT = timedelta(days=4)
 
 Truths = dict[datetime, dict[str, pl.DataFrame]]
 
@@ -217,7 +217,7 @@ def test_days_that_are_filled_later_were_not_known_before(
 ) -> None:
     lake = make_lake(played)
     world = TweetFeedWorld(SEED, VOLUME)
-    recent = Window(NOON.date() - timedelta(days=4), NOON.date()).days
+    recent = Window(NOON.date() - timedelta(days=3), NOON.date()).days
     for moment in MOMENTS[:3]:
         played.clock.set(moment)
         lake.fetch(TWEETFEED, recent)
@@ -236,7 +236,7 @@ def test_days_that_are_filled_later_were_not_known_before(
     before = truths(lake, "tweetfeed", MOMENTS[:3])
 
     played.clock.set(MOMENTS[3])
-    older = Window(recent[0] - timedelta(days=12), recent[0] - timedelta(days=1)).days
+    older = Window(recent[0] - timedelta(days=5), recent[0] - timedelta(days=1)).days
     lake.fetch(TWEETFEED, older)
 
     assert_truths(lake, "tweetfeed", before)
@@ -296,8 +296,8 @@ def shuffled(seed: int, files: list[tuple[Path, datetime]]) -> list[tuple[Path, 
 def test_overlapping_dumps_landed_in_any_order_give_identical_tables(
     make_lake: MakeLake, tmp_path: Path, seed: int
 ) -> None:
-    moments = [*MOMENTS, NOON + timedelta(days=5), NOON + timedelta(days=12)]
-    files = [(dump(tmp_path, moment, WEEK), moment) for moment in moments]
+    moments = [*MOMENTS, NOON + timedelta(days=5), NOON + timedelta(days=8)]
+    files = [(dump(tmp_path, moment, SHORT), moment) for moment in moments]
     files.append((files[1][0], NOON + timedelta(days=6)))  # a cache gives an old dump again
     assert shuffled(seed, files) != files
     found = []
@@ -314,8 +314,8 @@ def test_overlapping_dumps_landed_in_any_order_give_identical_tables(
 def test_dumps_received_at_one_moment_give_identical_tables_in_any_order(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:
-    files = [dump(tmp_path, moment, WEEK) for moment in MOMENTS[:3]]
-    newest = [r for r in published(MOMENTS[2]) if r.date_added > f"{MOMENTS[2] - WEEK:%F %T}"]
+    files = [dump(tmp_path, moment, SHORT) for moment in MOMENTS[:3]]
+    newest = [r for r in published(MOMENTS[2]) if r.date_added > f"{MOMENTS[2] - SHORT:%F %T}"]
     received = NOON + timedelta(days=5)
     orders: list[list[list[Path]]] = [
         [files],

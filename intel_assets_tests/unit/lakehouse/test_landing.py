@@ -48,7 +48,7 @@ def objects(landing: Landing) -> list[Path]:
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK, 3 * CHUNK + 7, 40 * CHUNK])
 def test_a_body_comes_out_as_it_went_in(landing: Landing, size: int) -> None:
-    data = random.Random(size).randbytes(size)  # noqa: S311
+    data = random.Random(size).randbytes(size)
     body = put(landing, data)
     assert body.sha256 == hashlib.sha256(data).hexdigest()
     assert (body.size, body.known) == (size, False)
@@ -131,7 +131,7 @@ def test_a_body_that_is_not_there_is_named(landing: Landing) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "swapped", "garbage", "empty", "longer"])
 def test_a_damaged_body_is_never_handed_out(landing: Landing, damage: str) -> None:
-    body = put(landing, random.Random(1).randbytes(3 * CHUNK))  # noqa: S311
+    body = put(landing, random.Random(1).randbytes(3 * CHUNK))
     (path,) = objects(landing)
     whole = path.read_bytes()
     path.write_bytes(
@@ -161,7 +161,7 @@ def test_only_digests_are_keys(landing: Landing, digest: str) -> None:
 
 
 def test_memory_does_not_grow_with_the_body(landing: Landing) -> None:
-    chunk = random.Random(2).randbytes(CHUNK)  # noqa: S311
+    chunk = random.Random(2).randbytes(CHUNK)
     tracemalloc.start()
     with landing.writer() as writer:
         for _ in range(100):
@@ -176,7 +176,7 @@ def test_memory_does_not_grow_with_the_body(landing: Landing) -> None:
 
 def _write_until_killed(root: str, seed: int) -> None:
     with Landing(Layout(root), spool=Path(root) / "spool") as landing:
-        numbers = random.Random(seed)  # noqa: S311
+        numbers = random.Random(seed)
         while True:
             put(landing, numbers.randbytes(numbers.choice([10, 10_000, 20 * CHUNK])))
 
