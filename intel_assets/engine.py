@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from intel_assets.clock import Clock, system_clock
 from intel_assets.ingest.hosts import HostLedger
-from intel_assets.ingest.http import HttpClient
 from intel_assets.ingest.redact import Redactor
 from intel_assets.lakehouse.format import check_format, check_writable
 from intel_assets.lakehouse.lake import Lake
@@ -41,6 +40,9 @@ class Engine:
         Raises:
             ConfigurationError: If a secret of the source is not set.
         """
+        # Here, so that what only loads the definitions does not load an HTTP client.
+        from intel_assets.ingest.http import HttpClient
+
         secrets = self.secrets([spec])
         for name in spec.secrets:
             if name not in secrets:

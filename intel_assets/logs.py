@@ -51,7 +51,6 @@ def configure_logs(verbose: int, secrets: Mapping[str, str]) -> None:
         logger.removeHandler(old)
     logger.addHandler(handler)
     logger.setLevel(_LEVELS.get(verbose, logging.DEBUG))
-    logger.propagate = False
 
 
 def _add_facts(record: logging.LogRecord) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -31,6 +32,16 @@ SEED, VOLUME = 29, 0.1
 UNHURRIED = HttpPolicy(rate_per_second=1000, burst=1000)
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
 ROWS = "raw.{0}", "cleaned.{0}", "aggregated.{0}_daily", "quarantine.{0}"
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """Undo what a command that ran in this process set up for its own log."""
+    logger = logging.getLogger("intel_assets")
+    handlers, level = [*logger.handlers], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,10 @@ def _status(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tupl
         query = Path(__file__).with_name("status.sql").read_text("utf-8")
         found = connection.execute(query).fetchall()
     missing = sorted(set(known) - {row[0] for row in found})
-    return columns, [*found, *((name, *[None] * (len(columns) - 1)) for name in missing)]
+    return columns, [
+        *found,
+        *((name, "never fetched", *[None] * (len(columns) - 2)) for name in missing),
+    ]
 
 
 COMMANDS = {"sql": sql, "status": status, "quarantine": quarantine}

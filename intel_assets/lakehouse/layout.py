@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import obstore.store as stores
 
 from intel_assets.errors import StorageError, UsageError
+from intel_assets.lakehouse.storage import storage_errors
 
 LAYERS = ("raw", "cleaned", "aggregated", "quarantine", "ops")
 
@@ -85,8 +86,9 @@ class Layout:
         """
         if self.is_local:
             try:
-                return stores.LocalStore(uri, mkdir=True)
-            except (NotADirectoryError, FileExistsError, FileNotFoundError) as error:
+                with storage_errors(uri):
+                    return stores.LocalStore(uri, mkdir=True)
+            except OSError as error:
                 raise StorageError(
                     f"{uri} is no folder, and none can be made there.",
                     "Set INTEL_LAKE to a folder, or to a place for one.",

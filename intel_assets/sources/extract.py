@@ -12,14 +12,18 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from intel_assets.clock import Clock
 from intel_assets.errors import ConfigurationError, IntelError, NotPublished, UpstreamError
 from intel_assets.ingest.documents import Document, Fetch, Outcome, Window, new_fetch_id
-from intel_assets.ingest.http import HttpClient, Received, Request, Validators
+from intel_assets.ingest.messages import Received, Request, Validators
 from intel_assets.lakehouse.landing import Landing
 from intel_assets.lakehouse.tables import day_ranges
 from intel_assets.sources.spec import SourceSpec
+
+if TYPE_CHECKING:
+    from intel_assets.ingest.http import HttpClient
 
 logger = logging.getLogger(__name__)
 

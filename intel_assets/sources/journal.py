@@ -16,7 +16,7 @@ import polars as pl
 
 from intel_assets.clock import start_of
 from intel_assets.ingest.documents import Fetch, Window
-from intel_assets.ingest.http import Validators
+from intel_assets.ingest.messages import Validators
 from intel_assets.sources.bodies import ParsedBody
 from intel_assets.sources.spec import UNDATED
 

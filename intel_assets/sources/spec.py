@@ -16,7 +16,7 @@ import polars as pl
 
 from intel_assets.clock import start_of
 from intel_assets.ingest.documents import Document, Window
-from intel_assets.ingest.http import HttpPolicy, Request
+from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import INSTANT, Contract
 
 UNDATED = date(1970, 1, 1)

@@ -25,7 +25,8 @@ _FOUR_OCTETS = rf"^(?:{_OCTET}\.){{3}}{_OCTET}$"
 # In form for certain: what this matches, taking it apart and putting it together leaves as it is.
 _PLAIN_URL = (
     rf"^https?://(?:(?:{_OCTET}\.){{3}}{_OCTET}|(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]+)"
-    r"(?::(?:[1-5][0-9]{4}|[1-9][0-9]{3}))?/[\x21-\x7e]*$"
+    r"(?::(?:[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]|[1-9][0-9]{3}))?"
+    r"/[\x21-\x7e]*$"
 )
 _PLAIN_HOST = r"^https?://([^/:]+)"
 _IPV4 = rf"^(?:0{{0,2}}{_OCTET}\.){{3}}0{{0,2}}{_OCTET}$"

@@ -15,7 +15,7 @@ import polars as pl
 
 from intel_assets.errors import ParseError
 from intel_assets.ingest.documents import Document, Window
-from intel_assets.ingest.http import HttpPolicy, Request
+from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
 from intel_assets.sources.spec import Aggregate, Context, SourceSpec
 from intel_assets.threat import canonical

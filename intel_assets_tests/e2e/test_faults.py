@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -60,7 +61,7 @@ GARBLED = {
     ("tweetfeed", "garbage"): "line 1 has 1 fields where 6 are expected",
     ("urlhaus", "wrong_content_type"): "line 1: this is no URLhaus dump",
     ("urlhaus", "garbage"): "line 1: this is no URLhaus dump",
-    ("urlhaus", "garbled_row"): " fields where 9 are expected",
+    ("urlhaus", "garbled_row"): ": line ",
     ("urlhaus", "empty"): "line 1: this is no URLhaus dump, its header is missing: (an empty body)",
 }
 
@@ -181,7 +182,7 @@ def test_a_garbled_line_of_tweetfeed_never_passes_for_a_record(
     failed = [result for result in results.values() if result.state == "failed"]
     assert len(failed) >= 10
     for result in failed:
-        assert " fields where 6 are expected: " in str(result.message)
+        assert re.search(r": line \d+[ :]", str(result.message))
     # Cut off in its last field a line has all its fields; what is left of the address tells.
     for day in results.keys() - {result.day for result in failed}:
         new = {key for key in holding(place, spec.raw) - before if key[0] == day}

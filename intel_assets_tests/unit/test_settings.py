@@ -18,7 +18,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import os
 
     for name in [*os.environ]:
-        if name.startswith("INTEL_") or name == KEY:
+        if name.startswith("INTEL_") or name in (KEY, "DAGSTER_HOME"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 

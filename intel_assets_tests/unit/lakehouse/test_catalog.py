@@ -177,9 +177,9 @@ def test_a_broken_table_names_itself_and_breaks_no_other(
         ask(con, question)
 
 
-def test_an_empty_log_is_a_broken_table(root: Path, connect: Open) -> None:
+def test_a_table_whose_creation_was_cut_off_is_not_there_yet(root: Path, connect: Open) -> None:
     (root / "raw" / "hollow" / "_delta_log").mkdir(parents=True)
-    with pytest.raises(duckdb.Error, match=r"raw\.hollow cannot be read: its log is empty"):
+    with pytest.raises(duckdb.Error, match="hollow does not exist"):
         ask(connect(), "FROM raw.hollow")
 
 
