@@ -117,7 +117,7 @@ def _assert_sound(folder: Path) -> None:
             SELECT fetch_id, folded_at, parsed, new, changed, unchanged, duplicates
             FROM ops.fetches
             WHERE outcome = 'fetched' AND (folded_at IS NULL
-                OR parsed IS DISTINCT FROM new + changed + unchanged + duplicates)
+                OR parsed IS DISTINCT FROM added + changed + unchanged + duplicates)
             """).fetchall()
         assert wrong == []
         there = {str(table) for table in Catalog(layout).tables()}
