@@ -35,13 +35,11 @@ ROWS = "raw.{0}", "cleaned.{0}", "aggregated.{0}_daily", "quarantine.{0}"
 
 
 @pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """Undo what a command that ran in this process set up for its own log."""
+def _no_log_set_up() -> None:
+    """Begin without what a command that ran in this process set up for its own log."""
     logger = logging.getLogger("intel_assets")
-    handlers, level = [*logger.handlers], logger.level
-    yield
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
 
 
 @dataclass(frozen=True)

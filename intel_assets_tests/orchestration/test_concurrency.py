@@ -114,7 +114,7 @@ def _assert_sound(folder: Path) -> None:
             assert rows(doubled) == []
     with Catalog(layout).connect() as connection:
         wrong = connection.execute("""
-            SELECT fetch_id, folded_at, parsed, new, changed, unchanged, duplicates
+            SELECT fetch_id, folded_at, parsed, added, changed, unchanged, duplicates
             FROM ops.fetches
             WHERE outcome = 'fetched' AND (folded_at IS NULL
                 OR parsed IS DISTINCT FROM added + changed + unchanged + duplicates)
