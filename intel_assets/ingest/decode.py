@@ -96,7 +96,8 @@ def _unzip(path: Path) -> Iterator[bytes]:
                 "Unpack it and land the right file.",
             )
         if files[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # zipfile unpacks the other methods without a bound on what comes out at once.
+            # zipfile unpacks the other methods without a bound on what comes out at once; they get
+            # the error that it raises itself for methods it does not know.
             raise NotImplementedError
         # The member's name is not used for anything: what it says is not to be trusted.
         with archive.open(files[0]) as plain:
