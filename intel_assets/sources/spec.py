@@ -18,6 +18,7 @@ from intel_assets.clock import start_of
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import INSTANT, Contract
+from intel_assets.sources.calendars import DAILY, Calendar
 
 UNDATED = date(1970, 1, 1)
 """The partition of records that carry no day: kept in raw, and always in quarantine."""
@@ -79,6 +80,37 @@ class Aggregate:
     sql: str
 
 
+@dataclass(frozen=True)
+class Quota:
+    """How often a source may be asked.
+
+    Attributes:
+        requests: So many requests, retries included, ...
+        per: ... in each UTC day or calendar month.
+    """
+
+    requests: int
+    per: Literal["day", "month"] = "day"
+
+
+@dataclass(frozen=True)
+class VolumeRule:
+    """When the rows of a day are too few or too many to be believed.
+
+    An event feed's day is measured against the trailing median of its weekday; a state feed's
+    snapshot against the one before, since a list that shrank for good is not wrong every day.
+
+    Attributes:
+        collapse: Below this share of what is usual, a day has collapsed.
+        burst: Above this many times of what is usual, it has burst.
+        least: Where usual is less than so many rows, nothing is judged.
+    """
+
+    collapse: float = 0.4
+    burst: float = 5.0
+    least: int = 20
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec:
     """A source of the lake.
@@ -90,6 +122,17 @@ class SourceSpec:
         start: The first day that the source has.
         window_days: How many days one call of `extract` can answer.
         cadence: When the source is asked, as cron (UTC).
+        calendar: The days that the source is expected to have.
+        late_days: How many past days each scheduled request asks for again, because records of
+            them may still come.
+        due_after: How long after its end a day is expected to be whole.
+        attempts: How often a missing day is asked for before a person has to look.
+        quota: How often the source may be asked, if its terms say so.
+        volume: When a day's rows are too few or too many.
+        stale_after: How long a state feed's body may stay the same before it is called stale.
+        time_limit: How long a run may take before it is ended.
+        derived_from: The sources whose records this one repeats: no evidence of its own.
+        landing_days: How long a body is kept that said nothing new; None is for ever.
         secrets: Names of the secrets it needs, as settings know them.
         keys_at: Where a key is to be had; the homepage if left out.
         extract: `(context, window) -> documents`.
@@ -124,6 +167,16 @@ class SourceSpec:
     raw: Contract
     cleaned: Contract
     aggregates: tuple[Aggregate, ...]
+    calendar: Calendar = DAILY
+    late_days: int = 1
+    due_after: timedelta = timedelta(hours=2)
+    attempts: int = 6
+    quota: Quota | None = None
+    volume: VolumeRule = field(default_factory=VolumeRule)
+    stale_after: timedelta | None = None
+    time_limit: timedelta = timedelta(hours=1)
+    derived_from: tuple[str, ...] = ()
+    landing_days: int | None = 90
     secrets: tuple[str, ...] = ()
     keys_at: str | None = None
     policy: HttpPolicy = field(default_factory=HttpPolicy)
