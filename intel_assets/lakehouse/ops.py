@@ -75,11 +75,30 @@ class PartitionRow(pa.DataFrameModel):
     recorded_at: Instant = field("When.")
 
 
+class CheckRow(pa.DataFrameModel):
+    """How a check of a day came out, one row each time that changed."""
+
+    source: pl.String = field("The source, the partition of this table.")
+    day: pl.Date = field("The day.")
+    layer: pl.String = field("The layer that was looked at.")
+    name: pl.String = field("The check.")
+    passed: pl.Boolean = field("Whether it passed.")
+    severity: pl.String = field("error or warn.")
+    description: pl.String = field("What was found.")
+    value: pl.Float64 = field("What was measured, if it is a number.", nullable=True)
+    usual: pl.Float64 = field("What is usual.", nullable=True)
+    run_id: pl.String = field("The run.")
+    recorded_at: Instant = field("When.")
+
+
 FETCHES = Contract(
     "ops", "fetches", FetchRow, "Every request and its answer.", partition_by=("source",)
 )
 PARTITIONS = Contract(
     "ops", "partitions", PartitionRow, "What every partition came to.", partition_by=("source",)
+)
+CHECKS = Contract(
+    "ops", "checks", CheckRow, "How the checks of every day came out.", partition_by=("source",)
 )
 
 
