@@ -1,7 +1,7 @@
 """The lake as SQL: a DuckDB connection with a view for every table, and the shipped `intel.duckdb`.
 
-Belongs here: which tables there are, and what a view of each shows by default, as of a moment,
-and as shown at a moment. Running what a user typed is in sqldoor.py.
+Belongs here: which tables there are, and in which version they are read. What their views show is
+in views.py; running what a user typed is in sqldoor.py.
 """
 
 from __future__ import annotations
@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from graphlib import CycleError, TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import duckdb
 
 from intel_assets.clock import Clock, system_clock
-from intel_assets.errors import ConfigurationError, RetentionPassed, StorageError, UsageError
-from intel_assets.lakehouse import extensions, sqldoor
-from intel_assets.lakehouse.extensions import literal
+from intel_assets.errors import RetentionPassed, StorageError, UsageError
+from intel_assets.lakehouse import extensions, views
+from intel_assets.lakehouse.extensions import first_line
 from intel_assets.lakehouse.layout import LAYERS, Layout
+from intel_assets.lakehouse.views import Moment, StoredTable, TableName
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -31,40 +30,6 @@ if TYPE_CHECKING:
 SHIPPED_NAME = "intel.duckdb"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class TableName(NamedTuple):
-    """A table's name in SQL: `layer.name`."""
-
-    layer: str
-    name: str
-
-    def __str__(self) -> str:
-        """Write it as SQL does."""
-        return f"{self.layer}.{self.name}"
-
-
-@dataclass(frozen=True)
-class _Moment:
-    """What the views show: `as_of` is known time, `shown_at` is table time."""
-
-    as_of: datetime | None = None
-    shown_at: datetime | None = None
-    history: bool = False
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A table as found in the lake: which version to read, and what its log says of it."""
-
-    name: TableName
-    uri: str
-    version: int | None = None
-    born: bool = True
-    comment: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    damage: str = ""
-    """Why its log cannot be read; empty when it can."""
 
 
 class Catalog:
@@ -116,7 +81,7 @@ class Catalog:
             ConfigurationError: If DuckDB cannot read such a lake.
             StorageError: If the lake cannot be listed.
         """
-        moment = _Moment(_utc(as_of), _utc(shown_at), history)
+        moment = Moment(_utc(as_of), _utc(shown_at), history)
         if moment.as_of and history:
             raise UsageError("Either as of a moment, or the whole history.", "Leave one out.")
         if moment.shown_at and moment.shown_at < self._clock() - self._retention:
@@ -128,7 +93,7 @@ class Catalog:
         con = duckdb.connect()
         try:
             self._open_lake(con)
-            self._create_views(con, self._stored(moment.shown_at), moment)
+            views.create(con, self._layout, self._stored(moment.shown_at), self._derived, moment)
         except BaseException:
             con.close()
             raise
@@ -170,7 +135,8 @@ class Catalog:
             try:
                 with duckdb.connect(str(aside)) as con:
                     self._open_lake(con)
-                    self._create_views(con, self._stored(None), _Moment(), pinned=False)
+                    stored = self._stored(None)
+                    views.create(con, self._layout, stored, self._derived, Moment(), pinned=False)
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
@@ -206,13 +172,13 @@ class Catalog:
                 continue  # No table of ours: a table's name is a slug.
             yield TableName(layer, name)
 
-    def _stored(self, shown_at: datetime | None) -> list[_Stored]:
+    def _stored(self, shown_at: datetime | None) -> list[StoredTable]:
         names = self._candidates()
         with ThreadPoolExecutor(8) as pool:
             found = pool.map(lambda name: self._look_at(name, shown_at), names)
             return [table for table in found if table is not None]
 
-    def _look_at(self, name: TableName, shown_at: datetime | None) -> _Stored | None:
+    def _look_at(self, name: TableName, shown_at: datetime | None) -> StoredTable | None:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -222,7 +188,7 @@ class Catalog:
             version = table.version() if shown_at is None else _version_at(table, shown_at)
             if version is not None and version != table.version():
                 table.load_as_version(version)
-            return _Stored(
+            return StoredTable(
                 name,
                 uri,
                 version=0 if version is None else version,
@@ -235,34 +201,10 @@ class Catalog:
         except TableNotFoundError:
             if not self._layout.is_local:
                 return None  # A folder of something else: at a URI only opening it tells.
-            return _Stored(name, uri, damage=f"{name} cannot be read: its log is empty")
+            return StoredTable(name, uri, damage=f"{name} cannot be read: its log is empty")
         except (DeltaError, OSError, ValueError) as error:
-            why = _first_line(error, self._layout)
-            return _Stored(name, uri, damage=f"{name} cannot be read: {why}")
-
-    def _create_views(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        stored: list[_Stored],
-        moment: _Moment,
-        *,
-        pinned: bool = True,
-    ) -> None:
-        evaluated = self._derived if moment.as_of else {}
-        for table in stored:
-            if table.name.layer == "aggregated" and table.name.name in evaluated:
-                continue
-            select = _select(table, moment, pinned=pinned)
-            try:
-                _create_view(con, table.name, select)
-            except duckdb.Error as error:
-                why = _first_line(error, self._layout)
-                _create_view(con, table.name, _refusal(f"{table.name} cannot be read: {why}"))
-        present = {table.name for table in stored}
-        for name, sql in _in_order(con, evaluated):
-            _create_derived(con, name, sql, present)
-            present.add(name)
-        _write_comments(con, stored)
+            why = first_line(error, self._layout)
+            return StoredTable(name, uri, damage=f"{name} cannot be read: {why}")
 
 
 def derived_sql() -> dict[str, str]:
@@ -284,7 +226,7 @@ def _readable_lake(layout: Layout) -> Iterator[None]:
         yield
     except (OSError, BaseError) as error:
         raise StorageError(
-            f"The lake at {layout.base} cannot be listed: {_first_line(error, layout)}",
+            f"The lake at {layout.base} cannot be listed: {first_line(error, layout)}",
             "Check INTEL_LAKE and the storage options.",
         ) from None
 
@@ -295,7 +237,7 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except (OSError, duckdb.IOException) as error:
         raise StorageError(
-            f"{path} cannot be written: {_first_line(error)}",
+            f"{path} cannot be written: {first_line(error)}",
             "Let this user write there, and see that the disk is not full.",
         ) from None
 
@@ -327,117 +269,6 @@ def _version_at(table: DeltaTable, moment: datetime) -> int | None:
     )
 
 
-def _select(table: _Stored, moment: _Moment, *, pinned: bool) -> str:
-    """Return the SELECT that a table's view is."""
-    if table.damage:
-        return _refusal(table.damage)
-    version = f", version => {table.version}" if pinned else ""
-    source = f"SELECT * FROM delta_scan({literal(table.uri)}{version})"  # noqa: S608 (quoted)
-    if not table.born:
-        return f"{source} WHERE false"
-    condition = "true"
-    if {"known_from", "known_to"} <= table.columns.keys():
-        condition = _known(moment)
-    elif moment.as_of and "recorded_at" in table.columns:
-        condition = f"recorded_at <= {_timestamp(moment.as_of)}"
-    elif moment.as_of:
-        return _refusal(f"{table.name} cannot be answered as of a moment: it holds no past")
-    if table.name == ("ops", "fetches") and not moment.history:
-        # A fetch is recorded when it was made and again when it was folded into the tables.
-        condition += (
-            " QUALIFY row_number() OVER (PARTITION BY fetch_id"
-            " ORDER BY folded_at NULLS LAST, recorded_at DESC) = 1"
-        )
-    return f"{source} WHERE {condition}"
-
-
-def _known(moment: _Moment) -> str:
-    if moment.history:
-        return "true"
-    if moment.as_of is None:
-        return "known_to IS NULL"
-    at = _timestamp(moment.as_of)
-    return f"known_from <= {at} AND (known_to IS NULL OR known_to > {at})"
-
-
-def _refusal(sentence: str) -> str:
-    """Return a SELECT that raises, whatever is asked of it.
-
-    The filter raises when it is read, `count(*)` included; a column that is asked for by name is
-    not found, and then DuckDB lists the columns there are: the sentence.
-    """
-    sentence = sentence.replace(",", ";")  # DuckDB cuts what it lists at commas.
-    return (
-        f"SELECT NULL AS {_identifier(sentence)} FROM range(1)"  # noqa: S608 (quoted)
-        f" WHERE CAST(error({literal(sentence)}) AS BOOLEAN)"
-    )
-
-
-def _in_order(
-    con: duckdb.DuckDBPyConnection, derived: Mapping[str, str]
-) -> Iterator[tuple[TableName, str]]:
-    """Yield derived tables, each after those that its SQL refers to."""
-    needs = {
-        name: {
-            reference.name
-            for reference in _references(con, sql)
-            if reference.layer == "aggregated" and reference.name in derived
-        }
-        for name, sql in sorted(derived.items())
-    }
-    try:
-        order = list(TopologicalSorter(needs).static_order())
-    except CycleError as error:
-        raise ConfigurationError(
-            f"Aggregated tables are made of each other: {' -> '.join(error.args[1])}.",
-            "Break the circle in their .sql files.",
-        ) from None
-    for name in order:
-        yield TableName("aggregated", name), derived[name]
-
-
-def _references(con: duckdb.DuckDBPyConnection, sql: str) -> set[TableName]:
-    return {
-        TableName(layer, name) for layer, name in sqldoor.references(con, sql) if layer in LAYERS
-    }
-
-
-def _create_derived(
-    con: duckdb.DuckDBPyConnection, name: TableName, sql: str, present: set[TableName]
-) -> None:
-    missing = sorted(_references(con, sql) - present)
-    if missing:
-        _create_view(con, name, _refusal(f"{name} needs {missing[0]}, which is not in this lake"))
-        return
-    try:
-        _create_view(con, name, sql.strip().rstrip(";"))
-    except duckdb.Error as error:
-        why = sqldoor.headline(error)
-        _create_view(con, name, _refusal(f"{name} cannot be evaluated: {why}"))
-
-
-def _create_view(con: duckdb.DuckDBPyConnection, name: TableName, select: str) -> None:
-    con.execute(f"CREATE VIEW {name.layer}.{_identifier(name.name)} AS {select}")
-
-
-def _write_comments(con: duckdb.DuckDBPyConnection, stored: list[_Stored]) -> None:
-    # A view that refuses, or is evaluated from SQL, need not have the columns of its table.
-    rows = con.execute("SELECT schema_name, table_name, column_name FROM duckdb_columns()")
-    real = {(TableName(layer, name), column) for layer, name, column in rows.fetchall()}
-    statements = []
-    for table in stored:
-        view = f"{table.name.layer}.{_identifier(table.name.name)}"
-        if table.comment:
-            statements.append(f"COMMENT ON VIEW {view} IS {literal(table.comment)}")
-        statements += [
-            f"COMMENT ON COLUMN {view}.{_identifier(column)} IS {literal(comment)}"
-            for column, comment in table.columns.items()
-            if comment and (table.name, column) in real
-        ]
-    if statements:
-        con.execute(f"BEGIN; {'; '.join(statements)}; COMMIT")
-
-
 def _comment(metadata: Mapping[str, Any]) -> str:
     text = str(metadata.get("comment", ""))
     kind = str(metadata.get("intel.class", "public"))
@@ -450,19 +281,3 @@ def _utc(moment: datetime | None) -> datetime | None:
     if moment.tzinfo is None:
         raise UsageError(f"{moment.isoformat()} has no zone.", "Give a moment in UTC.")
     return moment.astimezone(UTC)
-
-
-def _first_line(error: Exception, layout: Layout | None = None) -> str:
-    line = str(error).strip().partition("\n")[0]
-    for key, value in layout.storage_options.items() if layout else ():
-        if value and any(word in key.lower() for word in ("key", "secret", "token", "password")):
-            line = line.replace(value, "***")
-    return line
-
-
-def _timestamp(moment: datetime) -> str:
-    return f"TIMESTAMPTZ '{moment.isoformat()}'"
-
-
-def _identifier(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'

@@ -85,6 +85,15 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def first_line(error: Exception, layout: Layout | None = None) -> str:
+    """Return the first line of an error, with the keys among a lake's storage options masked."""
+    line = str(error).strip().partition("\n")[0]
+    for key, value in layout.storage_options.items() if layout else ():
+        if value and any(word in key.lower() for word in ("key", "secret", "token", "password")):
+            line = line.replace(value, "***")
+    return line
+
+
 def _install(con: duckdb.DuckDBPyConnection, name: str) -> None:
     # Forced, since an older or a damaged file may stand where this one belongs.
     from duckdb_extensions import import_extension

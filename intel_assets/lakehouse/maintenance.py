@@ -21,9 +21,10 @@ from obstore.store import ObjectStore
 
 from intel_assets.clock import Clock, system_clock
 from intel_assets.errors import UsageError, WriteConflict
-from intel_assets.lakehouse.catalog import Catalog, TableName
+from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.storage import storage_errors
+from intel_assets.lakehouse.views import TableName
 
 logger = logging.getLogger(__name__)
 

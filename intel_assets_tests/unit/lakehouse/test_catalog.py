@@ -20,8 +20,9 @@ from deltalake.schema import PrimitiveType
 
 from intel_assets.errors import ConfigurationError, RetentionPassed, StorageError, UsageError
 from intel_assets.lakehouse import extensions
-from intel_assets.lakehouse.catalog import Catalog, TableName, derived_sql
+from intel_assets.lakehouse.catalog import Catalog, derived_sql
 from intel_assets.lakehouse.layout import LAYERS, Layout
+from intel_assets.lakehouse.views import TableName
 
 DAY = date(2026, 5, 1)
 INSTANT = pl.Datetime("us", "UTC")

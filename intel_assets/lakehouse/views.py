@@ -1,0 +1,221 @@
+"""The views of a lake's tables: what each shows by default, as of a moment, as shown at a moment.
+
+Belongs here: the SQL of a view, of a table that was found or of an aggregated table's own SQL, and
+the sentence that a view raises which cannot be asked. Finding the tables is in catalog.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
+
+import duckdb
+
+from intel_assets.errors import ConfigurationError
+from intel_assets.lakehouse import sqldoor
+from intel_assets.lakehouse.extensions import first_line, literal
+from intel_assets.lakehouse.layout import LAYERS, Layout
+
+
+class TableName(NamedTuple):
+    """A table's name in SQL: `layer.name`."""
+
+    layer: str
+    name: str
+
+    def __str__(self) -> str:
+        """Write it as SQL does."""
+        return f"{self.layer}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the views show: `as_of` is known time, `shown_at` is table time."""
+
+    as_of: datetime | None = None
+    shown_at: datetime | None = None
+    history: bool = False
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A table as found in the lake: which version to read, and what its log says of it.
+
+    Attributes:
+        name: Its name in SQL.
+        uri: Where it is.
+        version: The version to read.
+        born: Whether it was there at that moment.
+        comment: What it holds.
+        columns: The comment of each column.
+        damage: Why its log cannot be read; empty when it can.
+    """
+
+    name: TableName
+    uri: str
+    version: int | None = None
+    born: bool = True
+    comment: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    damage: str = ""
+
+
+def create(
+    con: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    stored: Sequence[StoredTable],
+    derived: Mapping[str, str],
+    moment: Moment,
+    *,
+    pinned: bool = True,
+) -> None:
+    """Create a view for each table; one that cannot be asked raises an error that names it.
+
+    Args:
+        con: A connection with a schema for each layer.
+        layout: The lake; what is told of an error holds none of its keys.
+        stored: The tables of the lake.
+        derived: The SQL of aggregated tables by name.
+        moment: What the views show.
+        pinned: Whether they stay at the versions found, or follow the tables.
+
+    Raises:
+        ConfigurationError: If aggregated tables are made of each other.
+    """
+    evaluated = derived if moment.as_of else {}
+    for table in stored:
+        if table.name.layer == "aggregated" and table.name.name in evaluated:
+            continue
+        select = _select(table, moment, pinned=pinned)
+        try:
+            _create_view(con, table.name, select)
+        except duckdb.Error as error:
+            why = first_line(error, layout)
+            _create_view(con, table.name, _refusal(f"{table.name} cannot be read: {why}"))
+    present = {table.name for table in stored}
+    for name, sql in _in_order(con, evaluated):
+        _create_derived(con, name, sql, present)
+        present.add(name)
+    _write_comments(con, stored)
+
+
+def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
+    """Return the SELECT that a table's view is."""
+    if table.damage:
+        return _refusal(table.damage)
+    version = f", version => {table.version}" if pinned else ""
+    source = f"SELECT * FROM delta_scan({literal(table.uri)}{version})"  # noqa: S608 (quoted)
+    if not table.born:
+        return f"{source} WHERE false"
+    condition = "true"
+    if {"known_from", "known_to"} <= table.columns.keys():
+        condition = _known(moment)
+    elif moment.as_of and "recorded_at" in table.columns:
+        condition = f"recorded_at <= {_timestamp(moment.as_of)}"
+    elif moment.as_of:
+        return _refusal(f"{table.name} cannot be answered as of a moment: it holds no past")
+    if table.name == ("ops", "fetches") and not moment.history:
+        # A fetch is recorded when it was made and again when it was folded into the tables.
+        condition += (
+            " QUALIFY row_number() OVER (PARTITION BY fetch_id"
+            " ORDER BY folded_at NULLS LAST, recorded_at DESC) = 1"
+        )
+    return f"{source} WHERE {condition}"
+
+
+def _known(moment: Moment) -> str:
+    if moment.history:
+        return "true"
+    if moment.as_of is None:
+        return "known_to IS NULL"
+    at = _timestamp(moment.as_of)
+    return f"known_from <= {at} AND (known_to IS NULL OR known_to > {at})"
+
+
+def _refusal(sentence: str) -> str:
+    """Return a SELECT that raises, whatever is asked of it.
+
+    The filter raises when it is read, `count(*)` included; a column that is asked for by name is
+    not found, and then DuckDB lists the columns there are: the sentence.
+    """
+    sentence = sentence.replace(",", ";")  # DuckDB cuts what it lists at commas.
+    return (
+        f"SELECT NULL AS {_identifier(sentence)} FROM range(1)"  # noqa: S608 (quoted)
+        f" WHERE CAST(error({literal(sentence)}) AS BOOLEAN)"
+    )
+
+
+def _in_order(
+    con: duckdb.DuckDBPyConnection, derived: Mapping[str, str]
+) -> Iterator[tuple[TableName, str]]:
+    """Yield derived tables, each after those that its SQL refers to."""
+    needs = {
+        name: {
+            reference.name
+            for reference in _references(con, sql)
+            if reference.layer == "aggregated" and reference.name in derived
+        }
+        for name, sql in sorted(derived.items())
+    }
+    try:
+        order = list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise ConfigurationError(
+            f"Aggregated tables are made of each other: {' -> '.join(error.args[1])}.",
+            "Break the circle in their .sql files.",
+        ) from None
+    for name in order:
+        yield TableName("aggregated", name), derived[name]
+
+
+def _references(con: duckdb.DuckDBPyConnection, sql: str) -> set[TableName]:
+    return {
+        TableName(layer, name) for layer, name in sqldoor.references(con, sql) if layer in LAYERS
+    }
+
+
+def _create_derived(
+    con: duckdb.DuckDBPyConnection, name: TableName, sql: str, present: set[TableName]
+) -> None:
+    missing = sorted(_references(con, sql) - present)
+    if missing:
+        _create_view(con, name, _refusal(f"{name} needs {missing[0]}, which is not in this lake"))
+        return
+    try:
+        _create_view(con, name, sql.strip().rstrip(";"))
+    except duckdb.Error as error:
+        why = sqldoor.headline(error)
+        _create_view(con, name, _refusal(f"{name} cannot be evaluated: {why}"))
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, name: TableName, select: str) -> None:
+    con.execute(f"CREATE VIEW {name.layer}.{_identifier(name.name)} AS {select}")
+
+
+def _write_comments(con: duckdb.DuckDBPyConnection, stored: Sequence[StoredTable]) -> None:
+    # A view that refuses, or is evaluated from SQL, need not have the columns of its table.
+    rows = con.execute("SELECT schema_name, table_name, column_name FROM duckdb_columns()")
+    real = {(TableName(layer, name), column) for layer, name, column in rows.fetchall()}
+    statements = []
+    for table in stored:
+        view = f"{table.name.layer}.{_identifier(table.name.name)}"
+        if table.comment:
+            statements.append(f"COMMENT ON VIEW {view} IS {literal(table.comment)}")
+        statements += [
+            f"COMMENT ON COLUMN {view}.{_identifier(column)} IS {literal(comment)}"
+            for column, comment in table.columns.items()
+            if comment and (table.name, column) in real
+        ]
+    if statements:
+        con.execute(f"BEGIN; {'; '.join(statements)}; COMMIT")
+
+
+def _timestamp(moment: datetime) -> str:
+    return f"TIMESTAMPTZ '{moment.isoformat()}'"
+
+
+def _identifier(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
