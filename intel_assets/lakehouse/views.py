@@ -19,6 +19,20 @@ from intel_assets.lakehouse import sqldoor
 from intel_assets.lakehouse.extensions import first_line, literal
 from intel_assets.lakehouse.layout import LAYERS, Layout
 
+# The columns of contracts.QuarantineRecord, for whoever only asks: a contract imports Pandera.
+_QUARANTINE = {
+    "day": "DATE",
+    "record_id": "VARCHAR",
+    "record_digest": "VARCHAR",
+    "known_from": "TIMESTAMPTZ",
+    "known_to": "TIMESTAMPTZ",
+    "rule": "VARCHAR",
+    "column": "VARCHAR",
+    "value": "VARCHAR",
+    "message": "VARCHAR",
+    "run_id": "VARCHAR",
+}
+
 
 class TableName(NamedTuple):
     """A table's name in SQL: `layer.name`."""
@@ -74,6 +88,10 @@ def create(
 ) -> None:
     """Create a view for each table; one that cannot be asked raises an error that names it.
 
+    Two kinds of tables are there before anything is stored: a source's quarantine, without a row,
+    and an aggregated table, evaluated from its SQL, as soon as the tables are there that it is
+    made of.
+
     Args:
         con: A connection with a schema for each layer.
         layout: The lake; what is told of an error holds none of its keys.
@@ -85,21 +103,35 @@ def create(
     Raises:
         ConfigurationError: If aggregated tables are made of each other.
     """
-    evaluated = derived if moment.as_of else {}
+    there = {table.name for table in stored}
+    evaluated = {
+        name: sql
+        for name, sql in derived.items()
+        if moment.as_of or TableName("aggregated", name) not in there
+    }
     for table in stored:
-        if table.name.layer == "aggregated" and table.name.name in evaluated:
-            continue
-        select = _select(table, moment, pinned=pinned)
-        try:
-            _create_view(con, table.name, select)
-        except duckdb.Error as error:
-            why = first_line(error, layout)
-            _create_view(con, table.name, _refusal(f"{table.name} cannot be read: {why}"))
-    present = {table.name for table in stored}
-    for name, sql in _in_order(con, evaluated):
-        _create_derived(con, name, sql, present)
-        present.add(name)
+        if table.name.layer != "aggregated" or table.name.name not in evaluated:
+            _create_stored(con, layout, table, _select(table, moment, pinned=pinned))
+    spotless = {TableName("quarantine", name) for layer, name in there if layer == "raw"} - there
+    for quarantine in sorted(spotless):
+        _create_view(con, quarantine, _nothing_rejected(quarantine, layout, pinned=pinned))
+    visible = there | spotless
+    for aggregated, sql in _in_order(con, evaluated):
+        missing = sorted(_references(con, sql) - visible)
+        if aggregated in there or not missing:
+            _create_derived(con, aggregated, sql, missing, history=moment.history)
+            visible.add(aggregated)
     _write_comments(con, stored)
+
+
+def _create_stored(
+    con: duckdb.DuckDBPyConnection, layout: Layout, table: StoredTable, select: str
+) -> None:
+    try:
+        _create_view(con, table.name, select)
+    except duckdb.Error as error:
+        why = first_line(error, layout)
+        _create_view(con, table.name, _refusal(f"{table.name} cannot be read: {why}"))
 
 
 def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
@@ -124,6 +156,21 @@ def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
             " ORDER BY folded_at NULLS LAST, recorded_at DESC) = 1"
         )
     return f"{source} WHERE {condition}"
+
+
+def _nothing_rejected(name: TableName, layout: Layout, *, pinned: bool) -> str:
+    """Return the SELECT of a quarantine that no record has come to yet.
+
+    One that should follow the tables cannot: it raises an error as soon as there is something to
+    follow, whatever is asked of it.
+    """
+    late = literal(f"{name} is newer than this file: any `intel run` writes it anew")
+    value = "NULL" if pinned else f"error({late})"
+    columns = ", ".join(f"CAST({value} AS {t}) AS {_identifier(c)}" for c, t in _QUARANTINE.items())
+    if pinned:
+        return f"SELECT {columns} WHERE false"
+    log = literal(f"{layout.table_uri(*name)}/_delta_log/*")
+    return f"SELECT {columns} FROM glob({log}) WHERE CAST({value} AS BOOLEAN)"  # noqa: S608
 
 
 def _known(moment: Moment) -> str:
@@ -178,11 +225,18 @@ def _references(con: duckdb.DuckDBPyConnection, sql: str) -> set[TableName]:
 
 
 def _create_derived(
-    con: duckdb.DuckDBPyConnection, name: TableName, sql: str, present: set[TableName]
+    con: duckdb.DuckDBPyConnection,
+    name: TableName,
+    sql: str,
+    missing: Sequence[TableName],
+    *,
+    history: bool,
 ) -> None:
-    missing = sorted(_references(con, sql) - present)
     if missing:
         _create_view(con, name, _refusal(f"{name} needs {missing[0]}, which is not in this lake"))
+        return
+    if history:  # Over every version of every record it would count each as often as it changed.
+        _create_view(con, name, _refusal(f"{name} has no history: it is evaluated from its SQL"))
         return
     try:
         _create_view(con, name, sql.strip().rstrip(";"))

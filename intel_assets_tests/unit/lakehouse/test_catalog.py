@@ -22,7 +22,10 @@ from intel_assets.errors import ConfigurationError, RetentionPassed, StorageErro
 from intel_assets.lakehouse import extensions
 from intel_assets.lakehouse.catalog import Catalog, derived_sql
 from intel_assets.lakehouse.layout import LAYERS, Layout
+from intel_assets.lakehouse.tables import Table
 from intel_assets.lakehouse.views import TableName
+from intel_assets.sources import registry
+from intel_assets.sources.cleaning import quarantine_contract
 
 DAY = date(2026, 5, 1)
 INSTANT = pl.Datetime("us", "UTC")
@@ -252,7 +255,9 @@ def test_an_aggregated_table_without_sql_says_that_it_has_no_past(
         ask(con, "SELECT count(*) FROM aggregated.model")
 
 
-def test_an_aggregated_table_names_the_table_that_it_misses(connect: Open) -> None:
+def test_an_aggregated_table_names_the_table_that_it_misses(root: Path, connect: Open) -> None:
+    for table in ("aggregated.late", "aggregated.after"):
+        write(root, table, pl.DataFrame({"n": [1]}))
     derived = {
         "late": "SELECT * FROM cleaned.later",
         "wrong": "SELECT nothing FROM cleaned.x",
@@ -279,6 +284,105 @@ def test_aggregated_tables_made_of_each_other_are_a_mistake(connect: Open) -> No
 def test_the_sql_of_aggregated_tables_is_found_in_the_package() -> None:
     package = Path(str(files("intel_assets")))
     assert derived_sql() == {path.stem: path.read_text() for path in package.glob("*/sql/*.sql")}
+
+
+def test_an_aggregated_table_that_is_not_stored_is_evaluated_from_its_sql(
+    root: Path, connect: Open
+) -> None:
+    derived = {"x_total": "SELECT sum(n) AS n FROM aggregated.x_daily", "x_daily": DAILY}
+    total = "SELECT n FROM aggregated.x_total"
+    con = connect(derived)
+    assert ask(con, total) == [(2,)]
+    write(root, "cleaned.x", known(("later", at(4), None)))
+    assert ask(con, total) == [(2,)]
+    assert ask(connect(derived), total) == [(3,)]
+    assert ask(connect(derived, as_of=at(2)), total) == [(2,)]
+    assert ask(connect(derived, shown_at=commit_times(root, "cleaned.x")[0]), total) == [(2,)]
+    write(root, "aggregated.x_daily", pl.DataFrame({"day": [DAY], "n": [99]}))
+    assert ask(connect(derived), total) == [(99,)]
+
+
+def test_an_aggregated_table_of_tables_that_are_not_there_is_not_there_either(
+    connect: Open,
+) -> None:
+    derived = {"late": "SELECT * FROM cleaned.later", "after": "SELECT n FROM aggregated.late"}
+    for when in ({}, {"as_of": at(2)}, {"shown_at": datetime.now(UTC)}):
+        con = connect(derived, **when)
+        for name in derived:
+            with pytest.raises(duckdb.CatalogException, match="does not exist"):
+                ask(con, f"FROM aggregated.{name}")
+
+
+def test_an_evaluated_table_refuses_a_history_that_would_count_records_twice(
+    connect: Open,
+) -> None:
+    con = connect({"x_daily": DAILY}, history=True)
+    with pytest.raises(duckdb.Error, match=r"aggregated\.x_daily has no history"):
+        ask(con, "FROM aggregated.x_daily")
+
+
+def test_an_evaluated_table_in_the_shipped_file_follows_the_tables(root: Path) -> None:
+    shipped = Catalog(Layout(str(root)), derived={"x_daily": DAILY}).write_shipped()
+    write(root, "cleaned.x", known(("later", at(4), None)))
+    with duckdb.connect(str(shipped), read_only=True) as con:
+        assert ask(con, "SELECT n FROM aggregated.x_daily") == [(3,)]
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH '{shipped}' AS lake (READ_ONLY)")
+        assert ask(con, "SELECT n FROM lake.aggregated.x_daily") == [(3,)]
+
+
+# quarantine
+
+
+@pytest.mark.parametrize(
+    "when", [{}, {"as_of": at(2)}, {"history": True}, {"shown_at": datetime.now(UTC)}]
+)
+def test_a_source_without_rejects_has_an_empty_quarantine(
+    root: Path, connect: Open, when: dict[str, object]
+) -> None:
+    write(root, "raw.x", known(("kept", at(1), None)))
+    con = connect(**when)
+    assert ask(con, "SELECT day, rule, known_to FROM quarantine.x") == []
+    assert ask(con, "SELECT count(*) FROM quarantine.x WHERE day = DATE '2026-05-01'") == [(0,)]
+    with pytest.raises(duckdb.CatalogException, match="does not exist"):
+        ask(con, "FROM quarantine.y")
+    assert TableName("quarantine", "x") not in Catalog(Layout(str(root))).tables()
+
+
+def test_an_empty_quarantine_has_the_columns_that_the_first_reject_brings(
+    root: Path, connect: Open
+) -> None:
+    (source,) = registry.load(["urlhaus"])
+    contract = quarantine_contract(source)
+    write(root, "raw.urlhaus", known(("kept", at(1), None)))
+    describe = "SELECT column_name, column_type FROM (DESCRIBE quarantine.urlhaus)"
+    before = ask(connect(), describe)
+    reject = contract.conform(pl.DataFrame({"day": [DAY], "rule": ["no_tail"]}))
+    Table(Layout(str(root)), contract).append(reject, {"run_id": "r"})
+    con = connect()
+    assert ask(con, "SELECT rule FROM quarantine.urlhaus") == [("no_tail",)]
+    assert before == ask(con, describe)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "FROM quarantine.x",
+        "SELECT count(*) FROM quarantine.x",
+        "SELECT rule FROM quarantine.x WHERE day = DATE '2026-05-01'",
+        "SELECT 1 FROM quarantine.x WHERE known_to IS NOT NULL LIMIT 1",
+    ],
+)
+def test_a_shipped_quarantine_never_hides_a_reject_that_came_later(
+    root: Path, question: str
+) -> None:
+    write(root, "raw.x", known(("kept", at(1), None)))
+    shipped = Catalog(Layout(str(root))).write_shipped()
+    with duckdb.connect(str(shipped), read_only=True) as con:
+        assert ask(con, question) in ([], [(0,)])
+        write(root, "quarantine.x", known(("bad", at(2), None)))
+        with pytest.raises(duckdb.Error, match=r"quarantine\.x is newer than this file"):
+            ask(con, question)
 
 
 # shown at
