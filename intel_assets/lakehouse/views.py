@@ -45,6 +45,19 @@ class TableName(NamedTuple):
         return f"{self.layer}.{self.name}"
 
 
+_NEWEST: Mapping[tuple[str, str], tuple[str, str]] = {
+    # A fetch is recorded when it was made and again when it was folded into the tables.
+    ("ops", "fetches"): ("fetch_id", "folded_at NULLS LAST, recorded_at DESC"),
+    ("ops", "coverage"): ("source, day", "recorded_at DESC"),
+    ("ops", "alerts"): ("alert_id", "recorded_at DESC"),
+    ("ops", "switches"): ("source", "recorded_at DESC"),
+}
+"""Tables that show one row a key: which key, and the order in which its first row stands.
+
+As of a moment it is the first of the rows recorded until then; a history shows all rows.
+"""
+
+
 @dataclass(frozen=True)
 class Moment:
     """What the views show: `as_of` is known time, `shown_at` is table time."""
@@ -149,12 +162,10 @@ def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
         condition = f"recorded_at <= {_timestamp(moment.as_of)}"
     elif moment.as_of:
         return _refusal(f"{table.name} cannot be answered as of a moment: it holds no past")
-    if table.name == ("ops", "fetches") and not moment.history:
-        # A fetch is recorded when it was made and again when it was folded into the tables.
-        condition += (
-            " QUALIFY row_number() OVER (PARTITION BY fetch_id"
-            " ORDER BY folded_at NULLS LAST, recorded_at DESC) = 1"
-        )
+    newest = None if moment.history else _NEWEST.get(table.name)
+    if newest:
+        keys, order = newest
+        condition += f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
     return f"{source} WHERE {condition}"
 
 

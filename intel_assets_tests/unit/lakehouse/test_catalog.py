@@ -29,6 +29,7 @@ from intel_assets.sources.cleaning import quarantine_contract
 
 DAY = date(2026, 5, 1)
 INSTANT = pl.Datetime("us", "UTC")
+RECORDED = {"recorded_at": INSTANT}
 Rows = list[tuple[object, ...]]
 
 
@@ -221,6 +222,35 @@ def test_ops_fetches_has_one_row_a_fetch_the_first_that_was_folded(
     assert ask(connect(), days) == [("a", 2, 2), ("b", 2, None)]
     assert ask(connect(as_of=at(1)), days) == [("a", 1, None), ("b", 1, None)]
     assert len(ask(connect(history=True), days)) == 5
+
+
+@pytest.mark.parametrize(
+    ("table", "keys"),
+    [
+        ("ops.coverage", ["source", "day"]),
+        ("ops.alerts", ["alert_id"]),
+        ("ops.switches", ["source"]),
+    ],
+)
+def test_a_table_of_states_shows_the_newest_row_of_each_key(
+    root: Path, connect: Open, table: str, keys: list[str]
+) -> None:
+    for day, texts in ((1, ("a", "b")), (3, ("a",)), (2, ("a",))):
+        for text in texts:
+            values = {key: [DAY] if key == "day" else [text] for key in keys}
+            stamp = {"recorded_at": [at(day)], "state": [f"{text}{day}"]}
+            write(root, table, pl.DataFrame({**values, **stamp}, schema_overrides=RECORDED))
+    states = f"SELECT state FROM {table} ORDER BY state"
+    assert ask(connect(), states) == [("a3",), ("b1",)]
+    assert ask(connect(as_of=at(2)), states) == [("a2",), ("b1",)]
+    assert ask(connect(as_of=at(1)), states) == [("a1",), ("b1",)]
+    assert len(ask(connect(history=True), states)) == 4
+
+
+def test_days_of_a_source_are_states_of_their_own(root: Path, connect: Open) -> None:
+    days = {"source": ["x", "x"], "day": [DAY, DAY + timedelta(days=1)], "recorded_at": [at(3)] * 2}
+    write(root, "ops.coverage", pl.DataFrame(days, schema_overrides=RECORDED))
+    assert ask(connect(), "SELECT count(*) FROM ops.coverage") == [(2,)]
 
 
 def test_other_ops_tables_are_as_of_when_their_rows_were_recorded(
