@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from intel_assets.errors import UsageError
+from intel_assets.errors import DiskFull, UsageError
 from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.contracts import Contract, field
 from intel_assets.lakehouse.layout import Layout
-from intel_assets.lakehouse.maintenance import compact, maintain, vacuum
+from intel_assets.lakehouse.maintenance import Removed, compact, maintain, vacuum
 from intel_assets.lakehouse.tables import Change, Table
 
 DAYS = [date(2026, 5, day) for day in range(1, 5)]
@@ -119,18 +119,19 @@ def test_less_than_promised_is_refused(layout: Layout, retention: timedelta) -> 
     with pytest.raises(UsageError, match="30 days"):
         maintain(layout, retention=retention)
     with pytest.raises(UsageError, match="30 days"):
-        vacuum(delta(table), retention)
+        vacuum(delta(table), layout.store(table.uri), retention)
     assert set(Path(layout.root).rglob("*")) == files
 
 
 def test_what_no_version_needs_any_more_goes_after_the_retention(layout: Layout) -> None:
     table = table_with_small_files(layout)
     folder = Path(layout.table_uri("raw", "small"))
+    small = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
     compact(delta(table))
     make_older(folder, 31)
     replace_day(table, DAYS[0], 7)
     before = rows(table)
-    assert vacuum(delta(table)) == 24
+    assert vacuum(delta(table), layout.store(table.uri)) == Removed(24, small)
     assert len(list(folder.rglob("*.parquet"))) == len(DAYS) + 1
     assert rows(table) == before
 
@@ -145,7 +146,7 @@ def test_a_killed_writers_file_goes_and_one_under_way_stays(layout: Layout) -> N
         file.write_bytes(b"half a file")
     long_ago = datetime.now(UTC) - timedelta(days=31)
     os.utime(killed, (long_ago.timestamp(), long_ago.timestamp()))
-    assert vacuum(delta(table)) == 1
+    assert vacuum(delta(table), layout.store(table.uri)) == Removed(1, len(b"half a file"))
     assert under_way.exists()
     assert not killed.exists()
 
@@ -234,3 +235,60 @@ def test_upkeep_of_a_tenant_touches_no_other(layout: Layout) -> None:
     version = delta(own).version()
     assert [upkeep.merged for upkeep in maintain(tenants)] == [24]
     assert delta(own).version() == version
+
+
+def test_only_partitions_with_too_many_files_are_touched(layout: Layout) -> None:
+    table = Table(layout, CONTRACT)
+    for number in range(4):
+        table.append(pl.concat([numbers(day, number) for day in DAYS]), COMMIT)
+    table.append(numbers(DAYS[0], 4), COMMIT)
+    few = files(table, *DAYS[1:])
+    (done,) = maintain(layout)
+    assert (done.before, done.after, done.merged) == (17, 13, 5)
+    assert files(table, *DAYS[1:]) == few
+    assert len(files(table, DAYS[0])) == 1
+
+
+def test_what_grows_by_small_files_has_few_and_is_not_written_anew_each_time(
+    layout: Layout,
+) -> None:
+    table = Table(layout, CONTRACT)
+    written = 0
+    seen: set[str] = set()
+    for batch in range(12):
+        for number in range(6):
+            many = [batch * 10_000 + number * 1_000 + value * 7 % 1_000 for value in range(1_000)]
+            table.append(numbers(DAYS[0], *many), COMMIT)
+        seen |= files(table, DAYS[0])
+        maintain(layout)
+        stand = files(table, DAYS[0])
+        assert len(stand) <= 4
+        folder = Path(layout.table_uri("raw", "small"))
+        written += sum((folder / file).stat().st_size for file in stand - seen)
+        seen |= stand
+    total = sum((folder / file).stat().st_size for file in stand)
+    assert written < 4 * total  # anew each time: 6.5 times
+    assert table.read().height == 12 * 6_000
+
+
+def test_a_table_that_cannot_be_written_is_skipped_and_its_old_files_go_all_the_same(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = table_with_small_files(layout)
+    replace_day(table, DAYS[0], 7)
+    make_older(Path(layout.table_uri("raw", "small")), 31)
+
+    def full(*_: object, **__: object) -> int:
+        raise DiskFull("No space is left.", "Free some.")
+
+    monkeypatch.setattr("intel_assets.lakehouse.maintenance.compact", full)
+    (done,) = maintain(layout)
+    assert done.skipped == "No space is left. Free some."
+    assert (done.merged, done.removed) == (0, 6)
+    assert done.freed > 0
+
+
+def files(table: Table, *days: date) -> set[str]:
+    """Return the names of the files that days of a table consist of."""
+    uris = (uri for uri in delta(table).file_uris() if any(f"day={day}/" in uri for day in days))
+    return {uri.removeprefix(f"{table.uri}/") for uri in uris}
