@@ -1,0 +1,147 @@
+"""An assessment: the states of all expected days at one moment, and their history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from intel_assets.coverage import findings
+from intel_assets.coverage.evidence import Evidence, first_days, gather
+from intel_assets.coverage.expected import expected
+from intel_assets.coverage.plan import Ask
+from intel_assets.coverage.states import RUNNING, states
+from intel_assets.coverage.tables import ATTEMPTS, COVERAGE
+from intel_assets.lakehouse.layout import Layout
+from intel_assets.lakehouse.tables import Table
+from intel_assets.sources.spec import SourceSpec
+from intel_assets.sources.switches import Off
+
+NOTHING_RUNS = pl.DataFrame(schema=RUNNING)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How everything stands at a moment.
+
+    Attributes:
+        states: A row for each expected day (`states.STATES`), and `since` when it has stood so.
+        health: How each source answers (`findings.health`).
+        evidence: What it was read from.
+    """
+
+    now: datetime
+    states: pl.DataFrame
+    health: pl.DataFrame
+    evidence: Evidence
+
+    @property
+    def probe_at(self) -> Mapping[str, datetime]:
+        """For sources that are down, when one may be asked again."""
+        down = self.health.filter(pl.col("probe_at").is_not_null())
+        return dict(down.select("source", "probe_at").iter_rows())
+
+
+def assess(
+    layout: Layout,
+    specs: Sequence[SourceSpec],
+    now: datetime,
+    *,
+    off: Mapping[str, Off],
+    running: pl.DataFrame = NOTHING_RUNS,
+    since: date | None = None,
+) -> Assessment:
+    """Say how every expected day of some sources stands.
+
+    Args:
+        layout: The lake.
+        specs: The sources.
+        now: The present moment.
+        off: The sources that are not to be asked, and why.
+        running: The ranges that runs are at (`states.RUNNING`).
+        since: No day before this is expected; None for no such bound.
+
+    Raises:
+        StorageError: If the lake cannot be read.
+    """
+    evidence = gather(layout, specs)
+    days = expected(specs, now, first_days(evidence), since)
+    found = states(days, findings.all_of(evidence, specs), off, running, now)
+    before = evidence.history.select("source", "day", was="state", was_since="since")
+    same = pl.col("state") == pl.col("was")
+    with_since = found.join(before, on=["source", "day"], how="left").select(
+        *found.columns, since=pl.when(same).then("was_since").otherwise(pl.lit(now))
+    )
+    return Assessment(now, with_since, findings.health(evidence.fetches, specs), evidence)
+
+
+def record(layout: Layout, assessment: Assessment) -> int:
+    """Write into `ops.coverage` the days that stand another way than it says; return how many."""
+    compared = ["state", "reason", "deadline", "remedy", "attempts", "rows"]
+    keys = ["source", "day"]
+    now = assessment.states.select(*keys, *compared, "since")
+    known = assessment.evidence.history.select(*keys, *compared)
+    changed = now.join(known, on=[*keys, *compared], how="anti", nulls_equal=True).with_columns(
+        recorded_at=pl.lit(assessment.now)
+    )
+    Table(layout, COVERAGE).append(COVERAGE.conform(changed), {"source": "coverage"})
+    return changed.height
+
+
+def record_attempts(layout: Layout, asks: Mapping[str, Ask], now: datetime) -> None:
+    """Write planned runs into `ops.attempts`, by their run keys, before they are launched."""
+    rows: list[dict[str, Any]] = [
+        {
+            "source": ask.source,
+            "first": ask.first,
+            "last": ask.last,
+            "attempt": ask.attempt,
+            "kind": ask.kind,
+            "run_key": key,
+            "requests": ask.requests,
+            "why": ask.why,
+            "planned_at": now,
+        }
+        for key, ask in asks.items()
+    ]
+    Table(layout, ATTEMPTS).append(pl.DataFrame(rows, schema=ATTEMPTS.schema), {"source": "plan"})
+
+
+def quota_left(
+    assessment: Assessment, specs: Sequence[SourceSpec], used: Mapping[str, int]
+) -> dict[str, int]:
+    """Return, for sources with a quota, the requests that are left for gaps.
+
+    What the source's own cadence needs until the quota is renewed is kept for it, up to half.
+
+    Args:
+        assessment: For its moment.
+        specs: The sources.
+        used: The requests that were made in the running period.
+    """
+    left = {}
+    for spec in specs:
+        if spec.quota is None:
+            continue
+        kept = min(_ticks_left(spec, assessment.now), spec.quota.requests // 2)
+        left[spec.name] = max(0, spec.quota.requests - used.get(spec.name, 0) - kept)
+    return left
+
+
+def _ticks_left(spec: SourceSpec, now: datetime) -> int:
+    from cronsim import CronSim
+
+    ends = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    if spec.quota is not None and spec.quota.per == "month":
+        ends = (now.replace(day=1) + timedelta(days=32)).replace(
+            day=1, hour=0, minute=0, second=0, microsecond=0
+        )
+    count, most = 0, spec.quota.requests if spec.quota else 0
+    for tick in CronSim(spec.cadence, now):
+        if tick >= ends or count >= most:
+            break
+        count += 1
+    return count

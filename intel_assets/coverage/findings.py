@@ -1,0 +1,194 @@
+"""Findings: what the evidence says of each day and of each source. Pure functions over frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import polars as pl
+
+from intel_assets.coverage.evidence import Evidence
+from intel_assets.lakehouse.contracts import INSTANT
+from intel_assets.sources.spec import SourceSpec
+
+GOOD = ("complete", "empty")
+PAUSES = tuple(timedelta(minutes=15) * 4**n for n in range(5))
+"""How long to wait after the first attempt, after the second and so on: the last is 64 hours."""
+
+_ANSWERED = ("fetched", "not_modified", "not_published")
+_DAY = ["source", "day"]
+
+
+def stretches(fetches: pl.DataFrame) -> pl.DataFrame:
+    """Return the stretches of event time that folded bodies speak of: `source, since, until`.
+
+    A body speaks of nothing after the moment it was received. Stretches that touch are one.
+    """
+    ours = pl.col("since"), pl.col("until").cum_max().over("source").alias("reach")
+    return (
+        fetches.filter(pl.col("folded_at").is_not_null(), pl.col("covers_from").is_not_null())
+        .select(
+            "source",
+            since="covers_from",
+            until=pl.min_horizontal("covers_to", "received_at"),
+        )
+        .filter(pl.col("until") > pl.col("since"))
+        .sort("source", "since", "until")
+        .with_columns(*ours)
+        .with_columns(
+            fresh=(pl.col("since") > pl.col("reach").shift(1).over("source")).fill_null(True)
+        )
+        .with_columns(stretch=pl.col("fresh").cum_sum().over("source"))
+        .group_by("source", "stretch")
+        .agg(pl.col("since").min(), pl.col("until").max())
+        .drop("stretch")
+        .sort("source", "since")
+    )
+
+
+def snapshots(fetches: pl.DataFrame) -> pl.DataFrame:
+    """Return in how many hours of each day a body was received that speaks of it."""
+    return (
+        fetches.filter(pl.col("folded_at").is_not_null(), pl.col("covers_from").is_not_null())
+        .group_by("source", day=pl.col("window_first"))
+        .agg(taken=pl.col("received_at").dt.hour().n_unique().cast(pl.Int64))
+    )
+
+
+def standing(partitions: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
+    """Return what stands of each day.
+
+    Returns:
+        `source, day, layers` (tables that were last said to be good), `gone` (those of them whose
+        files are not there), `rows` (of raw), `good_at` (when raw was last good), `rejected` (why
+        the day is refused; null if it is not), `rejected_by` (the code that refused it), `outcome`
+        and `message` (of the last attempt at raw).
+    """
+    rows = partitions.sort("recorded_at")
+    newest = rows.unique(["source", "layer", "name", "day"], keep="last")
+    good = rows.filter(pl.col("state").is_in(GOOD)).unique(
+        ["source", "layer", "name", "day"], keep="last"
+    )
+    files = present.with_columns(there=pl.lit(True))
+    held = good.join(files, on=["source", "layer", "name", "day"], how="left").with_columns(
+        gone=pl.col("there").is_null() & (pl.col("rows") > 0)
+    )
+    raw = pl.col("layer") == "raw"
+    stands = held.group_by(_DAY).agg(
+        layers=pl.len().cast(pl.Int64),
+        gone=pl.col("gone").sum().cast(pl.Int64),
+        rows=pl.col("rows").filter(raw).last(),
+        good_at=pl.col("recorded_at").filter(raw).last(),
+    )
+    refused = newest.filter(pl.col("layer") == "cleaned", pl.col("state") == "rejected").select(
+        *_DAY, rejected="message", rejected_by="code_version"
+    )
+    last = newest.filter(raw).select(*_DAY, outcome="state", message="message")
+    return stands.join(refused, on=_DAY, how="full", coalesce=True).join(
+        last, on=_DAY, how="full", coalesce=True
+    )
+
+
+def tries(
+    attempts: pl.DataFrame, fetches: pl.DataFrame, stands: pl.DataFrame, specs: Sequence[SourceSpec]
+) -> pl.DataFrame:
+    """Return how often each day was tried since it was last good: `attempts, tried_at, next_at`.
+
+    An attempt during which the source failed everybody, and answered nobody, is the source's
+    failure and no attempt of the day; a probe of a source that is down is none either.
+    """
+    limits = pl.DataFrame(
+        [(spec.name, spec.time_limit) for spec in specs],
+        schema={"source": pl.String, "time_limit": pl.Duration("us")},
+        orient="row",
+    )
+    answered = fetches.filter(pl.col("outcome").is_in(_ANSWERED)).select(
+        "source", answered_at="received_at"
+    )
+    failed = fetches.filter(pl.col("outcome") == "failed").select("source", failed_at="received_at")
+    judged = attempts.join(limits, on="source").sort("planned_at")
+    for moments, name in ((answered, "answered_at"), (failed, "failed_at")):
+        judged = judged.join_asof(
+            moments.sort(name),
+            left_on="planned_at",
+            right_on=name,
+            by="source",
+            strategy="forward",
+            check_sortedness=False,
+        )
+    soon = pl.col("planned_at") + pl.col("time_limit")
+    excused = (pl.col("failed_at") <= soon) & ~(pl.col("answered_at") <= soon).fill_null(False)
+    counted = (pl.col("kind") != "probe") & ~excused.fill_null(False)
+    days = (
+        judged.with_columns(counted=counted, day=pl.date_ranges("first", "last"))
+        .explode("day")
+        .join(stands.select(*_DAY, "good_at"), on=_DAY, how="left")
+        .filter(pl.col("good_at").is_null() | (pl.col("planned_at") > pl.col("good_at")))
+    )
+    pause = pl.col("attempts").clip(1, len(PAUSES)) - 1
+    waits = pl.lit(pl.Series(PAUSES, dtype=pl.Duration("us")))
+    return (
+        days.group_by(_DAY)
+        .agg(attempts=pl.col("counted").sum().cast(pl.Int64), tried_at=pl.col("planned_at").max())
+        .with_columns(next_at=(pl.col("tried_at") + waits.gather(pause)).cast(INSTANT))
+    )
+
+
+def health(fetches: pl.DataFrame, specs: Sequence[SourceSpec]) -> pl.DataFrame:
+    """Return how each source answers.
+
+    Returns:
+        `source, last_success, failures` (runs in a row that got nothing), `failed_at, error`,
+        `probe_at` (when one that is down may be asked again; null for one that is not).
+    """
+    ours = fetches.filter(pl.col("outcome") != "landed").sort("received_at")
+    success = (
+        ours.filter(pl.col("outcome").is_in(_ANSWERED))
+        .group_by("source")
+        .agg(last_success=pl.col("received_at").max())
+    )
+    since = ours.filter(pl.col("outcome") == "failed").join(success, on="source", how="left")
+    down = (
+        since.filter(
+            pl.col("last_success").is_null() | (pl.col("received_at") > pl.col("last_success"))
+        )
+        .group_by("source")
+        .agg(
+            failures=pl.col("run_id").n_unique().cast(pl.Int64),
+            failed_at=pl.col("received_at").max(),
+            error=pl.col("error").sort_by("received_at").last(),
+            error_class=pl.col("error_class").sort_by("received_at").last(),
+        )
+    )
+    pause = pl.duration(minutes=5 * 2 ** (pl.col("failures").clip(1, 5) - 1)).clip(
+        upper_bound=timedelta(hours=1)
+    )
+    names = pl.DataFrame({"source": [spec.name for spec in specs]}, schema={"source": pl.String})
+    return (
+        names.join(success, on="source", how="left")
+        .join(down, on="source", how="left")
+        .with_columns(
+            failures=pl.col("failures").fill_null(0), probe_at=pl.col("failed_at") + pause
+        )
+    )
+
+
+def flags(checks: pl.DataFrame) -> pl.DataFrame:
+    """Return the days that a check calls collapsed or stale, with what it found."""
+    failed = checks.filter(~pl.col("passed"))
+    short = (pl.col("name") == "volume") & (pl.col("value") < pl.col("usual"))
+    collapsed = failed.filter(short).select(*_DAY, collapsed="description")
+    stale = failed.filter(pl.col("name") == "staleness").select(*_DAY, stale="description")
+    return collapsed.join(stale, on=_DAY, how="full", coalesce=True)
+
+
+def all_of(evidence: Evidence, specs: Sequence[SourceSpec]) -> Mapping[str, pl.DataFrame]:
+    """Return every finding by its name."""
+    stands = standing(evidence.partitions, evidence.present)
+    return {
+        "stretches": stretches(evidence.fetches),
+        "snapshots": snapshots(evidence.fetches),
+        "standing": stands,
+        "tries": tries(evidence.attempts, evidence.fetches, stands, specs),
+        "flags": flags(evidence.checks),
+    }
