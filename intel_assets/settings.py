@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from intel_assets.alerts.channels import Channels, configured
 from intel_assets.errors import ConfigurationError
 from intel_assets.lakehouse.layout import Layout
 
@@ -36,6 +37,13 @@ class Settings(BaseSettings):
         simulator: Where the simulator listens in demo mode; started when nothing listens there.
         query_seconds: How long `intel sql` lets a query run.
         query_memory: How much memory it may use.
+        slack_webhook: Where alerts go: a Slack-compatible incoming webhook.
+        alert_webhook: Where alerts go: a URL that takes signed JSON.
+        alert_webhook_secret: What that is signed with.
+        smtp_url: Where alerts go: a mail server, `smtp+starttls://user:password@host:587`.
+        alert_from: The address that writes the mails.
+        alert_to: The addresses that get them, with commas between.
+        alert_cool_down_hours: How long nothing more is said of an alert.
     """
 
     model_config = SettingsConfigDict(
@@ -50,11 +58,35 @@ class Settings(BaseSettings):
     simulator: str = f"http://127.0.0.1:{SIMULATOR_PORT}"
     query_seconds: float = Field(default=60.0, gt=0)
     query_memory: str = "2GB"
+    slack_webhook: SecretStr | None = None
+    alert_webhook: SecretStr | None = None
+    alert_webhook_secret: SecretStr | None = None
+    smtp_url: SecretStr | None = None
+    alert_from: str | None = None
+    alert_to: str | None = None
+    alert_cool_down_hours: float = Field(default=4.0, gt=0, le=24 * 365)
 
     @cached_property
     def layout(self) -> Layout:
         """Where everything of the lake lives."""
         return Layout(self.lake, self.tenant, self.storage_options)
+
+    @cached_property
+    def channels(self) -> Channels:
+        """Where alerts are told.
+
+        Raises:
+            ConfigurationError: If a setting of theirs makes no sense, or one is missing.
+        """
+        return configured(
+            slack_webhook=self.slack_webhook,
+            alert_webhook=self.alert_webhook,
+            alert_webhook_secret=self.alert_webhook_secret,
+            smtp_url=self.smtp_url,
+            alert_from=self.alert_from,
+            alert_to=self.alert_to,
+            cool_down_hours=self.alert_cool_down_hours,
+        )
 
     def secret(self, name: str) -> str | None:
         """Return a secret by its name; in demo mode the simulator's key when it is not set."""
@@ -80,6 +112,7 @@ def load_settings() -> Settings:
     try:
         home = project_home()
         found = Settings(_env_file=home / ".env")
+        _ = found.channels  # What is wrong with them is said now, not at the first alert.
         lake = found.lake if "://" in found.lake else str(home / found.lake)
         return found.model_copy(update={"lake": lake, "state": home / found.state})
     except ValidationError as error:
