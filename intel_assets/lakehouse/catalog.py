@@ -6,6 +6,8 @@ in views.py; running what a user typed is in sqldoor.py.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -50,7 +52,11 @@ class Catalog:
             derived: The SQL of aggregated tables by name; None for all in the package.
             clock: Says now, against which `retention` counts.
             retention: How long the files of past versions are kept.
+
+        Raises:
+            ConfigurationError: If no table can be kept in such a folder.
         """
+        extensions.check_folder(layout)
         self._layout = layout
         self._derived = derived_sql() if derived is None else derived
         self._clock = clock
@@ -130,17 +136,19 @@ class Catalog:
             )
         path = path or Path(self._layout.base) / SHIPPED_NAME
         aside = path.with_name(f".{path.name}.{uuid4().hex}")
-        with _writable(path):
+        # DuckDB takes a question mark in a path for a URL's, and would lose its log while writing.
+        with _writable(path), tempfile.TemporaryDirectory(prefix="intel-views-") as folder:
+            made = Path(folder) / path.name
+            with duckdb.connect(str(made)) as con:
+                self._open_lake(con)
+                stored = self._stored(None)
+                views.create(con, self._layout, stored, self._derived, Moment(), pinned=False)
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with duckdb.connect(str(aside)) as con:
-                    self._open_lake(con)
-                    stored = self._stored(None)
-                    views.create(con, self._layout, stored, self._derived, Moment(), pinned=False)
+                shutil.copyfile(made, aside)
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
-                aside.with_name(f"{aside.name}.wal").unlink(missing_ok=True)
         return path
 
     def _open_lake(self, con: duckdb.DuckDBPyConnection) -> None:

@@ -1,12 +1,14 @@
-"""What DuckDB needs before it can read a lake: its own extensions, offline, and a secret.
+"""What DuckDB needs before it can read a lake: its own extensions, offline, a secret, an address.
 
 Belongs here: making `delta` (and `httpfs`, for a lake at a URI) loadable by any DuckDB of this
-version on this machine, from the packages that carry them into `~/.duckdb`. Nothing here knows a
-table.
+version on this machine, from the packages that carry them into `~/.duckdb`; and which folders
+Delta cannot use. Nothing here knows a table.
 """
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import duckdb
@@ -15,6 +17,8 @@ from intel_assets.errors import ConfigurationError
 from intel_assets.lakehouse.layout import Layout
 
 NAMES = ("delta", "httpfs")
+
+_MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]\\^|\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def load(con: duckdb.DuckDBPyConnection, *names: str) -> None:
@@ -78,6 +82,29 @@ def create_secret(con: duckdb.DuckDBPyConnection, layout: Layout) -> None:
             "DuckDB refuses the storage options of this lake.",
             "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL.",
         ) from None
+
+
+def address(uri: str) -> str:
+    """Return where `delta_scan` finds a table: a bare path it reads as a URL, `%` and all."""
+    return uri if "://" in uri else Path(uri).as_uri()
+
+
+def check_folder(layout: Layout) -> None:
+    """Refuse a folder in whose path Delta Lake would read some characters as others.
+
+    Measured with every character: Delta unquotes `%20`, takes a backslash for a slash and dies of
+    brackets. It follows links before, so that a link to such a folder does not help.
+
+    Raises:
+        ConfigurationError: If tables can neither be kept nor read there.
+    """
+    folder = Path(layout.base).resolve() if layout.is_local else ""
+    found = _MISREAD.search(str(folder))
+    if found:
+        raise ConfigurationError(
+            f"Delta Lake cannot keep tables in {str(folder)!r}: it misreads {found[0]!r}.",
+            "Rename that folder, or set INTEL_LAKE to another.",
+        )
 
 
 def literal(text: str) -> str:

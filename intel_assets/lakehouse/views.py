@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from glob import escape
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import duckdb
 
 from intel_assets.errors import ConfigurationError
 from intel_assets.lakehouse import sqldoor
-from intel_assets.lakehouse.extensions import first_line, literal
+from intel_assets.lakehouse.extensions import address, first_line, literal
 from intel_assets.lakehouse.layout import LAYERS, Layout
 
 # The columns of contracts.QuarantineRecord, for whoever only asks: a contract imports Pandera.
@@ -152,7 +153,7 @@ def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
     if table.damage:
         return _refusal(table.damage)
     version = f", version => {table.version}" if pinned else ""
-    source = f"SELECT * FROM delta_scan({literal(table.uri)}{version})"  # noqa: S608 (quoted)
+    source = f"SELECT * FROM delta_scan({literal(address(table.uri))}{version})"  # noqa: S608 (quoted)
     if not table.born:
         return f"{source} WHERE false"
     condition = "true"
@@ -180,7 +181,7 @@ def _nothing_rejected(name: TableName, layout: Layout, *, pinned: bool) -> str:
     columns = ", ".join(f"CAST({value} AS {t}) AS {_identifier(c)}" for c, t in _QUARANTINE.items())
     if pinned:
         return f"SELECT {columns} WHERE false"
-    log = literal(f"{layout.table_uri(*name)}/_delta_log/*")
+    log = literal(f"{escape(layout.table_uri(*name))}/_delta_log/*")
     return f"SELECT {columns} FROM glob({log}) WHERE CAST({value} AS BOOLEAN)"  # noqa: S608
 
 

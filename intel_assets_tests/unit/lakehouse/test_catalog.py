@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import string
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.schema import PrimitiveType
 
 from intel_assets.errors import ConfigurationError, RetentionPassed, StorageError, UsageError
-from intel_assets.lakehouse import extensions
+from intel_assets.lakehouse import extensions, sqldoor
 from intel_assets.lakehouse.catalog import Catalog, derived_sql
 from intel_assets.lakehouse.layout import LAYERS, Layout
 from intel_assets.lakehouse.tables import Table
@@ -153,11 +154,72 @@ def test_only_tables_of_the_layers_are_found(root: Path) -> None:
         assert ids(con, "cleaned.secret") == ["theirs"]
 
 
-def test_a_lake_may_stand_in_a_folder_with_an_odd_name(tmp_path: Path) -> None:
-    root = tmp_path / "o'dd lake; --ü"
-    write(root, "cleaned.x", known(("here", at(1), None)))
-    with Catalog(Layout(str(root))).connect() as con:
-        assert ids(con) == ["here"]
+ODD_FOLDERS = ["o'dd lake; --ü", "für 100% x", "%zz", "日本 a#b?c", "a*b{c}@~", "n:m=1&+"]
+
+
+@pytest.mark.parametrize("folder", ODD_FOLDERS)
+def test_a_lake_may_stand_in_a_folder_with_an_odd_name(tmp_path: Path, folder: str) -> None:
+    layout = Layout(str(tmp_path / folder / "lake"))
+    for table in ("cleaned.x", "raw.x"):
+        write(Path(layout.root), table, known(("here", at(1), None)))
+    catalog = Catalog(layout)
+    with catalog.connect() as con:
+        layers = [layout.layer_uri(layer) for layer in LAYERS]
+        sqldoor.lock(con, layers, temp_directory=tmp_path / "spill")
+        assert sqldoor.run(con, "SELECT id FROM cleaned.x", timeout=20).fetchall() == [("here",)]
+    assert python(PLAIN, catalog.write_shipped()) == "[('here',)]"
+    with duckdb.connect(str(catalog.write_shipped()), read_only=True) as con:
+        assert ask(con, "FROM quarantine.x") == []
+        write(Path(layout.root), "quarantine.x", known(("bad", at(1), None)))
+        with pytest.raises(duckdb.Error, match="newer than this file"):
+            ask(con, "FROM quarantine.x")
+
+
+@pytest.mark.parametrize(
+    ("folder", "character"),
+    [
+        ("für %20 x", "%20"),
+        ("[x]", "["),
+        ("a\\b", "\\\\"),
+        ("tab\tx", r"\t"),
+        ("\udcff", r"\udcff"),
+    ],
+)
+def test_a_folder_that_delta_misreads_is_refused_with_the_character(
+    tmp_path: Path, folder: str, character: str
+) -> None:
+    for root in (tmp_path / folder / "lake", tmp_path / "link"):
+        with pytest.raises(ConfigurationError, match="Rename that folder") as caught:
+            Catalog(Layout(str(root)))
+        assert f"misreads '{character}'" in caught.value.what
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(tmp_path / folder)
+    extensions.check_folder(Layout(f"s3://bucket/{folder}"))
+
+
+def test_a_link_with_an_odd_name_to_a_good_folder_is_a_lake(root: Path, tmp_path: Path) -> None:
+    link = tmp_path / "für %20 x"
+    link.symlink_to(root)
+    with Catalog(Layout(str(link))).connect() as con:
+        assert ids(con) == ["kept", "new"]
+
+
+def test_every_character_of_a_folder_is_either_read_or_refused(tmp_path: Path) -> None:
+    refused = ""
+    con = duckdb.connect()
+    extensions.load(con, "delta")
+    for character in string.punctuation.replace("/", "") + " \t\x7fü日😀":
+        layout = Layout(str(tmp_path / f"a{character}zz{character}"))
+        try:
+            extensions.check_folder(layout)
+        except ConfigurationError:
+            refused += character
+            continue
+        write(Path(layout.root), "cleaned.x", known(("here", at(1), None)))
+        table = extensions.address(layout.table_uri("cleaned", "x"))
+        assert con.execute("SELECT id FROM delta_scan(?)", [table]).fetchall() == [("here",)]
+    con.close()
+    assert refused == "[\\]^|\t\x7f"
 
 
 @pytest.mark.parametrize(
