@@ -97,6 +97,10 @@ class NotPublished(UpstreamError):
     """The source has nothing at that address: the day is not published, or not yet."""
 
 
+class NoLongerAvailable(UpstreamError):
+    """The source cannot be asked for that day any more; no request was made."""
+
+
 class Unauthorized(UpstreamError):
     """The source refused the key (401, 402 or 403)."""
 

@@ -19,13 +19,14 @@ from rich.console import Console
 from intel_assets.cli import ask
 from intel_assets.cli.verbosity import verbosity
 from intel_assets.clock import parse_day, system_clock
-from intel_assets.errors import StorageError, UsageError
+from intel_assets.errors import StorageError, UpstreamError, UsageError
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
 
 if TYPE_CHECKING:
     from intel_assets.sources.pipeline import Pipeline
     from intel_assets.sources.results import DayResult
+    from intel_assets.sources.spec import SourceSpec
 
 DEFAULT_DAYS = 30
 
@@ -42,7 +43,7 @@ def run(
     """Fetch days of sources and take them through all layers, through Dagster.
 
     Without --from and --to: the last 30 days. Days that stand already are asked for again, and
-    change only if the source says something new.
+    change only if the source says something new. A state feed is asked for today alone.
     """
     settings = load_settings()
     days = _days(first, last)
@@ -70,8 +71,12 @@ def run(
             if unset:
                 _say.print(f"{spec.name}: not configured, {unset[0]} is not set.", markup=False)
                 continue
-            wanted = [day for day in days if day >= spec.start]
-            if not wanted:
+            wanted = _askable(spec, days)
+            if not wanted and spec.kind == "state":
+                _say.print(f"{spec.name}: a state feed, it can only be asked today.", markup=False)
+                # Whoever names it wants something of it.
+                worst = max(worst, UpstreamError.exit_code if sources else 0)
+            elif not wanted:
                 _say.print(f"{spec.name}: it begins on {spec.start}.", markup=False)
             for start, end in chunks(wanted):
                 began = time.monotonic()
@@ -193,6 +198,12 @@ def _days(first: str | None, last: str | None) -> list[date]:
     if end > today:
         raise UsageError(f"{end} lies in the future.", f"Today is {today} (UTC).")
     return [start + timedelta(days=i) for i in range((end - start).days + 1)]
+
+
+def _askable(spec: SourceSpec, days: Iterable[date]) -> list[date]:
+    """Return the days of a range that a source can be asked for at all."""
+    first = system_clock().date() if spec.kind == "state" else spec.start
+    return [day for day in days if day >= first]
 
 
 COMMANDS = {"run": run, "land": land, "replay": replay, "upgrade": upgrade}

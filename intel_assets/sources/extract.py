@@ -20,6 +20,7 @@ from intel_assets.ingest.documents import Document, Fetch, Outcome, Window, new_
 from intel_assets.ingest.messages import Received, Request, Validators
 from intel_assets.lakehouse.landing import Landing
 from intel_assets.lakehouse.tables import day_ranges
+from intel_assets.sources import snapshots
 from intel_assets.sources.spec import SourceSpec
 
 if TYPE_CHECKING:
@@ -179,10 +180,12 @@ def extract(
 ) -> Extraction:
     """Ask a source for some days: in windows as wide as it can answer, several at a time.
 
-    A window that fails does not stop the others.
+    A window that fails does not stop the others. A state feed is asked for today alone; for
+    other days no request is made.
     """
     asking = _Asking(spec, upstream, landing, validators, clock)
-    result = Extraction()
+    days, refused = snapshots.askable(spec, days, clock())
+    result = Extraction(problems=refused)
 
     def ask(window: Window) -> tuple[Window, list[Document], IntelError | None]:
         try:

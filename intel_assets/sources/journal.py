@@ -18,7 +18,7 @@ from intel_assets.clock import start_of
 from intel_assets.ingest.documents import Fetch, Window
 from intel_assets.ingest.messages import Validators
 from intel_assets.sources.bodies import ParsedBody
-from intel_assets.sources.spec import UNDATED
+from intel_assets.sources.spec import UNDATED, Interval
 
 _HAS_BODY = pl.col("outcome").is_in(["fetched", "landed", "not_modified"])
 
@@ -60,13 +60,22 @@ def reach(body: ParsedBody) -> dict[str, Any]:
     return found
 
 
-def coverage(journal: pl.DataFrame, fetch: Fetch) -> dict[str, Any]:
-    """Return what a fetch speaks of that found the body of an earlier one unchanged."""
+def coverage(journal: pl.DataFrame, fetch: Fetch, within: Interval | None = None) -> dict[str, Any]:
+    """Return what a fetch speaks of that found the body of an earlier one unchanged.
+
+    Args:
+        journal: The fetches.
+        fetch: The one that found nothing new.
+        within: What it speaks of, if that does not follow from the body: nothing is returned when
+            the earlier one spoke of another time.
+    """
     same = journal.filter(
         pl.col("url") == fetch.url,
         pl.col("body_sha256") == fetch.body_sha256,
         pl.col("covers_from").is_not_null(),
     )
+    if within is not None:
+        same = same.filter(pl.col("covers_from") == within[0], pl.col("covers_to") == within[1])
     return same.select("covers_from", "covers_to").tail(1).to_dicts()[0] if same.height else {}
 
 

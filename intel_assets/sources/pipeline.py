@@ -18,13 +18,15 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable
 
-from intel_assets.errors import DataError, IntelError, NotPublished
+from intel_assets.errors import DataError, IntelError, NoLongerAvailable, NotPublished
 from intel_assets.ingest.documents import Document, Fetch, Window, new_fetch_id
 from intel_assets.lakehouse.knowledge import Folded, data_version, fold
 from intel_assets.lakehouse.lake import Lake
 from intel_assets.lakehouse.ops import Journal
+from intel_assets.lakehouse.purges import Purges
 from intel_assets.lakehouse.tables import Change, Table, batches
 from intel_assets.sources import journal as journals
+from intel_assets.sources import snapshots
 from intel_assets.sources.bodies import Bodies, ParsedBody
 from intel_assets.sources.cleaning import days_of
 from intel_assets.sources.derive import Derivation, RawDays
@@ -130,13 +132,14 @@ class Pipeline:
             for document in asked.documents:
                 fetch = document.fetch
                 row = rows[fetch.fetch_id]
-                if (
-                    earlier is not None
-                    and fetch.outcome == "not_modified"
-                    and self._spec.kind == "event"
-                ):
-                    row |= journals.coverage(earlier, fetch)
-                    continue
+                if earlier is not None and fetch.outcome == "not_modified":
+                    state = self._spec.kind == "state"
+                    within = snapshots.interval_of(fetch) if state else None
+                    said = journals.coverage(earlier, fetch, within)
+                    row |= said
+                    # On a new day a state feed's old body is a new snapshot.
+                    if said or not state:
+                        continue
                 try:
                     body = bodies.parse(fetch, document.path)
                 except DataError as error:
@@ -212,7 +215,9 @@ class Pipeline:
             )
             for day, error in sorted(problems.items())
         ]
-        self._derivation.record(failed)
+        # Of a day that nobody asked for, nothing new is known.
+        asked = [one for one in failed if not isinstance(one.error, NoLongerAvailable)]
+        self._derivation.record(asked)
         yield from failed
 
     def _reach(
@@ -254,13 +259,14 @@ class Pipeline:
             # The table is opened before the journal is read: whatever is folded into it stands
             # in the journal then.
             journal = self._journal.fetches()
+            kept = Purges(self._lake.layout, self._spec.name).kept(journal)
             stored = days_of(
                 self._raw.read(batch, at=table) if table else self._raw.contract.empty(), batch
             )
             frames.clear()
             touched.clear()
             for day in batch:
-                frame, changed = self._fold_day(bodies, journal, day, stored[day], anew=anew)
+                frame, changed = self._fold_day(bodies, kept, day, stored[day], anew=anew)
                 frames[day] = frame
                 touched.extend([day] if changed else [])
                 if _is_answered(journal, day):
