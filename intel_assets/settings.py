@@ -7,6 +7,7 @@ Read from the environment (`INTEL_…`) and from `.env`. Secrets go by their own
 from __future__ import annotations
 
 import os
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,12 @@ class Settings(BaseSettings):
         storage_options: What deltalake and the object store need to reach a URI, as JSON.
         state: A folder of this machine for what its processes share (limits of hosts).
         simulator: Where the simulator listens in demo mode; started when nothing listens there.
+        clock: Whose time it is in demo mode: this machine's, or the simulator's.
+        sources: The only sources that are on, separated by commas; all if left out.
+        disabled: Sources that are off, separated by commas.
+        history_from: No day before this is expected of any source; each source's start if left out.
+        sensor_seconds: How often the sensors look.
+        run_history_days: How long Dagster's runs and their events are kept.
         query_seconds: How long `intel sql` lets a query run.
         query_memory: How much memory it may use.
         slack_webhook: Where alerts go: a Slack-compatible incoming webhook.
@@ -56,6 +63,12 @@ class Settings(BaseSettings):
     storage_options: dict[str, str] = Field(default_factory=dict, repr=False)
     state: Path = Path("data/state")
     simulator: str = f"http://127.0.0.1:{SIMULATOR_PORT}"
+    clock: Literal["system", "simulator"] = "system"
+    sources: str = ""
+    disabled: str = ""
+    history_from: date | None = None
+    sensor_seconds: int = Field(default=30, ge=1)
+    run_history_days: int = Field(default=30, ge=1)
     query_seconds: float = Field(default=60.0, gt=0)
     query_memory: str = "2GB"
     slack_webhook: SecretStr | None = None

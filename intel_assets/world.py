@@ -6,13 +6,18 @@ takes over within a second; every simulator with the same seed plays the same wo
 
 from __future__ import annotations
 
+import json
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from intel_assets.clock import Clock, system_clock
 from intel_assets.errors import ConfigurationError
 from intel_assets.settings import DEMO_KEY, Settings
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from intel_assets.simulator.server import Simulator
 
 _LOOK_AGAIN = 0.5
+_ASK_AGAIN = 1.0
 
 
 @contextmanager
@@ -43,6 +49,52 @@ def demo_world(settings: Settings) -> Iterator[None]:
         keeper.leave.set()
         watch.join()
         keeper.stop()
+
+
+def world_clock(settings: Settings) -> Clock:
+    """Return the clock that the settings name.
+
+    Raises:
+        ConfigurationError: If it is the simulator's, and no simulator answers.
+    """
+    if settings.mode == "live" or settings.clock == "system":
+        return system_clock
+    return _ToldClock(settings.simulator)
+
+
+class _ToldClock:
+    """The simulator's time, asked for once a second and followed in between."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._asked = -math.inf
+        self._now = datetime.min.replace(tzinfo=UTC)
+        self._speed = 1.0
+
+    def __call__(self) -> datetime:
+        with self._lock:
+            waited = time.monotonic() - self._asked
+            if waited > _ASK_AGAIN:
+                self._ask()
+                waited = 0.0
+            return self._now + timedelta(seconds=waited * self._speed)
+
+    def _ask(self) -> None:
+        place = urlsplit(self._address)
+        connection = HTTPConnection(place.hostname or "127.0.0.1", place.port or 80, timeout=5.0)
+        try:
+            connection.request("GET", "/_control/clock")
+            told = json.loads(connection.getresponse().read())
+        except (OSError, HTTPException, ValueError) as error:
+            raise ConfigurationError(
+                f"The simulator at {self._address} does not tell the time: {error}.",
+                "Start it with `intel simulate`, or leave INTEL_CLOCK out.",
+            ) from None
+        finally:
+            connection.close()
+        self._now, self._speed = datetime.fromisoformat(told["now"]), float(told["speed"])
+        self._asked = time.monotonic()
 
 
 def answers(address: str) -> bool:

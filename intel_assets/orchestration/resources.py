@@ -19,7 +19,7 @@ from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.logs import configure_logs
 from intel_assets.settings import load_settings
 from intel_assets.sources import registry
-from intel_assets.world import demo_world
+from intel_assets.world import demo_world, world_clock
 
 
 class LakehouseResource(dg.ConfigurableResource["LakehouseResource"]):
@@ -34,7 +34,7 @@ class LakehouseResource(dg.ConfigurableResource["LakehouseResource"]):
         """
         settings = load_settings()
         # A run that `dg dev` or a schedule starts finds the played world too.
-        with demo_world(settings), open_engine(settings) as engine:
+        with demo_world(settings), open_engine(settings, world_clock(settings)) as engine:
             # A run in a process of its own; in the command's process its own set-up stays.
             if not logging.getLogger("intel_assets").handlers:
                 configure_logs(1, engine.secrets(registry.load()))
