@@ -28,6 +28,7 @@ from intel_assets.errors import IntelError, UsageError, WriteConflict
 from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.storage import storage_errors
+from intel_assets.lakehouse.tables import _LOOKED_AT, _writer
 from intel_assets.lakehouse.views import TableName
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ MOST_FILES = 4
 
 MAX_TRIES = 5
 T = TypeVar("T")
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1)
 _LOG_FILE = re.compile(r"(\d{20})\.(.+)")
 _CHECKPOINT = "checkpoint.parquet"
 # Files below that size are small; it is Delta's own default.
@@ -155,7 +155,7 @@ def compact(table: DeltaTable, run_id: str = "", *, most: int = MOST_FILES) -> i
                 partitions,
                 target,
                 min_commit_interval=_COMMIT_EVERY,
-                writer_properties=_WRITER,
+                writer_properties=_as_written(table, partitions),
                 commit_properties=_properties(run_id),
             )
             merged += int(found["numFilesRemoved"])
@@ -313,6 +313,13 @@ def _crowded(table: DeltaTable, most: int) -> list[tuple[int, list[Any] | None]]
         )
         for (size, first), last in found.items()
     ]
+
+
+def _as_written(table: DeltaTable, partitions: list[Any] | None) -> WriterProperties:
+    """Return how the rows of some partitions are written anew: as a writer of them would."""
+    dataset = table.to_pyarrow_dataset(file_pruning_predicate=partitions)
+    scanner = dataset.scanner(batch_size=_LOOKED_AT, batch_readahead=0, fragment_readahead=0)
+    return _writer(pl.DataFrame(scanner.head(_LOOKED_AT)))
 
 
 def _stay_from(sizes: list[int], most: int) -> int:
