@@ -1,4 +1,4 @@
-"""The sources there are: an explicit list, by module.
+"""The sources there are: an explicit list, by module and name.
 
 The names can be read without importing a source, so that commands that only ask stay quick.
 A source that fails to import fails the load: it never vanishes.
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from intel_assets.sources.spec import SourceSpec
 
 MODULES = (
+    "intel_assets.threat.plain_lists:IPSUM",
+    "intel_assets.threat.plain_lists:MALICIOUS_IP",
+    "intel_assets.threat.plain_lists:THREATFOX_IPS",
     "intel_assets.threat.tweetfeed",
     "intel_assets.threat.urlhaus",
 )
+"""A module's `SPEC` is the source of the module's name; `module:NAME` is the source `name`."""
 
 
 def names() -> list[str]:
     """Return the names of all sources."""
-    return [module.rsplit(".", 1)[1] for module in MODULES]
+    return [_name(entry) for entry in MODULES]
 
 
 def known(name: str) -> str:
@@ -47,5 +51,16 @@ def load(wanted: Iterable[str] = ()) -> list[SourceSpec]:
         UsageError: If there is no such source.
     """
     chosen = [known(name) for name in dict.fromkeys(wanted)] or names()
-    modules = {module.rsplit(".", 1)[1]: module for module in MODULES}
-    return [importlib.import_module(modules[name]).SPEC for name in chosen]
+    entries = {_name(entry): entry for entry in MODULES}
+    return [_load(entries[name]) for name in chosen]
+
+
+def _name(entry: str) -> str:
+    module, _, attribute = entry.partition(":")
+    return attribute.lower() or module.rpartition(".")[2]
+
+
+def _load(entry: str) -> SourceSpec:
+    module, _, attribute = entry.partition(":")
+    spec: SourceSpec = getattr(importlib.import_module(module), attribute or "SPEC")
+    return spec

@@ -34,6 +34,11 @@ _HOST = (
     r"^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$"
 )
 
+_RANGE = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$"
+_DOMAIN = r"\.[a-z0-9-]*[a-z][a-z0-9-]*$"
+_MAPPED_BITS = 96
+_LONGEST_NAME = 253  # RFC 1035 §2.3.4, without the root's dot
+
 
 def refang(value: pl.Expr) -> pl.Expr:
     """Undo what people do to make an indicator harmless: `hxxp`, `[.]`, `(.)`, `[:]`, `[at]`."""
@@ -66,6 +71,23 @@ def ipv6(value: pl.Expr) -> pl.Expr:
     return pl.when(text.str.contains(":", literal=True)).then(
         text.map_batches(_to_short, return_dtype=pl.String)
     )
+
+
+def cidr(value: pl.Expr) -> pl.Expr:
+    """Bring a range of addresses into form: its first address and the prefix's length; else null.
+
+    A range of one is that address. Bits behind the prefix are dropped.
+    """
+    text = value.str.strip_chars()
+    return pl.when(text.str.contains(_RANGE)).then(
+        text.map_batches(_to_ranges, return_dtype=pl.String)
+    )
+
+
+def domain(value: pl.Expr) -> pl.Expr:
+    """Bring a domain into form, as `host` does; null where it has no dot or is an address."""
+    name = host(value.str.strip_chars())
+    return pl.when(name.str.contains(_DOMAIN) & (name.str.len_bytes() <= _LONGEST_NAME)).then(name)
 
 
 def urls(value: pl.Expr) -> pl.Expr:
@@ -155,6 +177,29 @@ def _short(text: str) -> str | None:
         return None
     # A zone is the name of an interface of one machine, and may be any text.
     return None if address.scope_id else str(address.ipv4_mapped or address)
+
+
+def _to_ranges(ranges: pl.Series) -> pl.Series:
+    known = ranges.filter(ranges.str.contains(_RANGE).fill_null(False)).unique()
+    forms = {text: _range(text) for text in known.to_list()}
+    return ranges.replace_strict(
+        list(forms), list(forms.values()), default=None, return_dtype=pl.String
+    )
+
+
+def _range(text: str) -> str | None:
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    if (
+        isinstance(found, ipaddress.IPv6Network)
+        and found.prefixlen >= _MAPPED_BITS
+        and (four := found.network_address.ipv4_mapped) is not None
+    ):
+        # ::ffff:1.2.3.0/120 is 1.2.3.0/24, as ::ffff:1.2.3.4 is 1.2.3.4.
+        found = ipaddress.ip_network((four, found.prefixlen - _MAPPED_BITS))
+    return str(found.network_address) if found.num_addresses == 1 else str(found)
 
 
 def _to_ascii(names: pl.Series) -> pl.Series:

@@ -27,7 +27,7 @@ def url_host(value: pl.Expr) -> pl.Expr:
     return canonical.urls(value).struct.field("host")
 
 
-FORMS = [canonical.refang, canonical.host, canonical.ipv4, canonical.ipv6, url]
+FORMS = [canonical.refang, canonical.host, canonical.domain, canonical.ipv4, canonical.ipv6, url]
 NAMES = [form.__name__ for form in FORMS]
 
 WORDS = """
@@ -232,3 +232,51 @@ def test_the_host_of_a_url_stands_without_brackets_and_port() -> None:
 def test_a_column_without_rows_has_a_form() -> None:
     for form in FORMS:
         assert apply(form, []) == []
+
+
+@pytest.mark.parametrize(
+    ("delivered", "form"),
+    [
+        ("192.0.2.0/24", "192.0.2.0/24"),
+        ("192.0.2.77/24", "192.0.2.0/24"),
+        ("192.0.2.7/32", "192.0.2.7"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("2001:DB8::/32", "2001:db8::/32"),
+        ("2001:db8::1/128", "2001:db8::1"),
+        ("::ffff:192.0.2.77/120", "192.0.2.0/24"),
+        ("::ffff:192.0.2.7/128", "192.0.2.7"),
+        ("::ffff:0:0/90", "::ffc0:0:0/90"),
+        ("192.0.2.0/33", None),
+        ("192.0.2.0/255.255.255.0", None),
+        ("2001:db8::/129", None),
+        ("192.0.2/24", None),
+        ("192.0.2.0/", None),
+        ("192.0.2.0", None),
+        ("٣.0.2.0/24", None),
+        (None, None),
+    ],
+)
+def test_a_range_is_named_by_its_first_address_and_a_range_of_one_is_that_address(
+    delivered: str | None, form: str | None
+) -> None:
+    assert apply(canonical.cidr, [delivered]) == [form]
+
+
+@pytest.mark.parametrize(
+    ("delivered", "form"),
+    [
+        ("Evil.EXAMPLE.", "evil.example"),
+        ("a_b.evil.example", "a_b.evil.example"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("evil.xn--p1ai", "evil.xn--p1ai"),
+        ("evil", None),
+        ("192.0.2.1", None),
+        ("evil.123", None),
+        ("*.evil.example", None),
+        ("evil..example", None),
+        (".".join(["a" * 60] * 4 + ["example"]), ".".join(["a" * 60] * 4 + ["example"])),
+        (".".join(["a" * 62] * 4 + ["example"]), None),
+    ],
+)
+def test_a_domain_has_a_dot_and_is_no_address(delivered: str, form: str | None) -> None:
+    assert apply(canonical.domain, [delivered]) == [form]
