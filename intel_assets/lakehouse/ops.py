@@ -117,14 +117,29 @@ class PartitionState:
     message: str | None = None
 
 
+@dataclass(frozen=True)
+class CheckOutcome:
+    """How a check of a day came out."""
+
+    day: date
+    layer: str
+    name: str
+    passed: bool
+    severity: str
+    description: str
+    value: float | None = None
+    usual: float | None = None
+
+
 class Journal:
-    """The rows of one source in `ops.fetches` and `ops.partitions`."""
+    """The rows of one source in `ops.fetches`, `ops.partitions` and `ops.checks`."""
 
     def __init__(self, layout: Layout, source: str) -> None:
         """Name the source."""
         self.source = source
         self._fetches = Table(layout, FETCHES)
         self._partitions = Table(layout, PARTITIONS)
+        self._checks = Table(layout, CHECKS)
 
     def record_fetches(self, rows: Sequence[Mapping[str, object]], run_id: str) -> None:
         """Write rows of `ops.fetches`."""
@@ -173,3 +188,42 @@ class Journal:
             (pl.col("source") == self.source) & pl.col("day").is_between(min(days), max(days))
         )
         return rows.sort("recorded_at").unique(["layer", "name", "day"], keep="last")
+
+    def volumes(self, since: date, code_version: str) -> pl.DataFrame:
+        """Return how many rows each day of raw has: `day`, `rows` and `most`.
+
+        `rows` is what it was last good with, `most` the most that this code ever found in it.
+
+        Args:
+            since: The first day.
+            code_version: The version of the source's code.
+        """
+        good = self._partitions.read_where(
+            (pl.col("source") == self.source)
+            & (pl.col("layer") == "raw")
+            & pl.col("state").is_in(["complete", "empty"])
+            & (pl.col("day") >= since)
+        )
+        ours = pl.col("code_version") == code_version
+        return (
+            good.sort("recorded_at")
+            .group_by("day")
+            .agg(pl.col("rows").last(), most=pl.col("rows").filter(ours).max())
+        )
+
+    def record_checks(self, outcomes: Iterable[CheckOutcome], *, run_id: str, at: datetime) -> None:
+        """Write how checks came out."""
+        stamp = {"source": self.source, "run_id": run_id, "recorded_at": at}
+        rows = [asdict(outcome) | stamp for outcome in outcomes]
+        if rows:
+            frame = pl.DataFrame(rows, schema=CHECKS.schema)
+            self._checks.append(frame, {"run_id": run_id, "source": self.source})
+
+    def checks(self, days: Sequence[date]) -> pl.DataFrame:
+        """Return the newest outcome of each check of each day."""
+        if not days:
+            return CHECKS.empty()
+        rows = self._checks.read_where(
+            (pl.col("source") == self.source) & pl.col("day").is_between(min(days), max(days))
+        )
+        return rows.sort("recorded_at").unique(["day", "layer", "name"], keep="last")

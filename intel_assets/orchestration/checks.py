@@ -11,13 +11,15 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from intel_assets.sources.results import DayResult
+from intel_assets.sources.results import CheckResult, DayResult
 from intel_assets.sources.spec import SourceSpec
+
+_SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
 
 
 def check_specs(spec: SourceSpec) -> list[dg.AssetCheckSpec]:
     """Return the checks of a source's assets."""
-    return [
+    found = [
         dg.AssetCheckSpec(
             "schema_drift",
             asset=["raw", spec.name],
@@ -29,7 +31,26 @@ def check_specs(spec: SourceSpec) -> list[dg.AssetCheckSpec]:
             blocking=True,
             description="What is stored keeps the contract, and not too many rows were rejected.",
         ),
+        dg.AssetCheckSpec(
+            "unique",
+            asset=["cleaned", spec.name],
+            description="Of every record, one version holds.",
+        ),
+        dg.AssetCheckSpec(
+            "volume",
+            asset=["raw", spec.name],
+            description="The day has about as many rows as is usual.",
+        ),
     ]
+    if spec.kind == "state" and spec.stale_after is not None:
+        found.append(
+            dg.AssetCheckSpec(
+                "staleness",
+                asset=["raw", spec.name],
+                description="The body changes as often as it should.",
+            )
+        )
+    return found
 
 
 def evaluations(spec: SourceSpec, day: DayResult) -> Iterator[dg.AssetCheckEvaluation]:
@@ -40,8 +61,14 @@ def evaluations(spec: SourceSpec, day: DayResult) -> Iterator[dg.AssetCheckEvalu
             check_name=check.name,
             passed=check.passed,
             partition=day.day.isoformat(),
-            severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+            severity=_SEVERITIES[check.severity],
             description=check.description,
-            metadata=dict(check.numbers),
+            metadata={**check.numbers, **_measured(check)},
             blocking=check.blocking,
         )
+
+
+def _measured(check: CheckResult) -> dict[str, float]:
+    """Return what was measured and what is usual: Dagster plots them over the partitions."""
+    found = {"value": check.value, "usual": check.usual}
+    return {name: number for name, number in found.items() if number is not None}

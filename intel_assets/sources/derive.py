@@ -18,6 +18,8 @@ from intel_assets.lakehouse.knowledge import data_version
 from intel_assets.lakehouse.lake import Lake
 from intel_assets.lakehouse.ops import Journal, PartitionState
 from intel_assets.lakehouse.tables import Change, Commit, Table
+from intel_assets.sources import checking
+from intel_assets.sources.checking import DayChecks
 from intel_assets.sources.cleaning import (
     HOLDS,
     Cleaned,
@@ -73,6 +75,7 @@ class Derivation:
         self._run_id = run_id
         self._clock = lake.clock
         self._journal = Journal(lake.layout, spec.name)
+        self._checks = DayChecks(self._journal, spec, run_id, lake.clock)
         self._cleaned = Table(lake.layout, spec.cleaned)
         self._quarantine = Table(lake.layout, quarantine_contract(spec))
         self._aggregates = {
@@ -111,6 +114,7 @@ class Derivation:
             name: days_of(table.read(days), days) for name, (_, table) in self._aggregates.items()
         }
         broken = self._broken([*cleaned.values()])
+        checked = self._checks.of_raw({day: raw.frames[day].filter(HOLDS).height for day in days})
         results = [
             self._result(
                 day,
@@ -120,6 +124,7 @@ class Derivation:
                 cleaned[day],
                 broken.get(day, 0),
                 {name: parts[day] for name, parts in aggregated.items()},
+                checked.get(day, ()),
             )
             for day in days
         ]
@@ -159,6 +164,7 @@ class Derivation:
             run_id=self._run_id,
             at=self._clock(),
         )
+        self._checks.record(results)
 
     def _unchanged(self) -> dict[str, Commit]:
         """Return, for each derived table, the version it stands in."""
@@ -225,6 +231,7 @@ class Derivation:
         cleaned: pl.DataFrame,
         broken: int,
         aggregated: Mapping[str, pl.DataFrame],
+        checked: Sequence[CheckResult],
     ) -> DayResult:
         name = self._spec.name
         rows = raw.frames[day].filter(HOLDS).height
@@ -232,9 +239,9 @@ class Derivation:
         reason = written.refused.get(day)
         rejected = written.rejected.get(day, 0) if day in written.stale else rows - held
         layers = [LayerResult("raw", name, rows, version, raw.commit.version, day in raw.written)]
-        checks = [_drift(raw.new_columns.get(day, ()))]
+        checks = [checking.drift(raw.new_columns.get(day, ())), *checked]
         if reason is not None:
-            checks.append(_contract(passed=False, reason=reason, rejected=rejected))
+            checks.append(checking.contract(passed=False, reason=reason, rejected=rejected))
             return DayResult(day, "rejected", reason, True, tuple(layers), tuple(checks), rejected)
         commit = written.commits["cleaned"]
         fresh = day in written.stale
@@ -244,7 +251,8 @@ class Derivation:
         reason = (
             f"{broken} stored rows break the contract." if broken else "All stored rows keep it."
         )
-        checks.append(_contract(passed=not broken, reason=reason, rejected=rejected))
+        checks.append(checking.contract(passed=not broken, reason=reason, rejected=rejected))
+        checks.append(checking.unique(cleaned))
         for table, part in aggregated.items():
             commit = written.commits[table]
             layers.append(
@@ -286,15 +294,6 @@ def _states(result: DayResult, source: str) -> Iterator[PartitionState]:
             rejected=result.rejected,
             message=result.message,
         )
-
-
-def _drift(new: Sequence[str]) -> CheckResult:
-    text = f"New in the source: {', '.join(new)}." if new else "No column is new."
-    return CheckResult("raw", "schema_drift", not new, False, text, {"new_columns": len(new)})
-
-
-def _contract(*, passed: bool, reason: str, rejected: int) -> CheckResult:
-    return CheckResult("cleaned", "contract", passed, True, reason, {"rejected_rows": rejected})
 
 
 def _same(rows: pl.DataFrame, stored: pl.DataFrame) -> bool:

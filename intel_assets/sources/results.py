@@ -43,6 +43,9 @@ class CheckResult:
     Attributes:
         layer: The table's layer that was checked.
         blocking: Whether a failure makes the partition unfit for use.
+        value: What was measured, if it is a number.
+        usual: What that is measured against.
+        grave: Whether a failure is an error, also where it does not block.
     """
 
     layer: str
@@ -51,6 +54,14 @@ class CheckResult:
     blocking: bool
     description: str
     numbers: Mapping[str, int] = field(default_factory=dict)
+    value: float | None = None
+    usual: float | None = None
+    grave: bool = False
+
+    @property
+    def severity(self) -> Literal["error", "warn"]:
+        """How bad a failure is."""
+        return "error" if self.blocking or self.grave else "warn"
 
 
 @dataclass(frozen=True)

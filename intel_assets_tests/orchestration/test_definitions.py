@@ -18,50 +18,42 @@ from intel_assets.sources import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
-GRAPH = {
-    "raw/tweetfeed": {
-        "deps": [],
-        "group": "threat",
-        "kinds": ["deltalake", "polars"],
-        "checks": ["schema_drift"],
-        "partitions": "2021-08-08",
-    },
-    "cleaned/tweetfeed": {
-        "deps": ["raw/tweetfeed"],
-        "group": "threat",
-        "kinds": ["deltalake", "polars"],
-        "checks": ["contract"],
-        "partitions": "2021-08-08",
-    },
-    "aggregated/tweetfeed_daily": {
-        "deps": ["cleaned/tweetfeed"],
-        "group": "threat",
-        "kinds": ["deltalake", "duckdb"],
-        "checks": [],
-        "partitions": "2021-08-08",
-    },
-    "raw/urlhaus": {
-        "deps": [],
-        "group": "threat",
-        "kinds": ["deltalake", "polars"],
-        "checks": ["schema_drift"],
-        "partitions": "2018-03-01",
-    },
-    "cleaned/urlhaus": {
-        "deps": ["raw/urlhaus"],
-        "group": "threat",
-        "kinds": ["deltalake", "polars"],
-        "checks": ["contract"],
-        "partitions": "2018-03-01",
-    },
-    "aggregated/urlhaus_daily": {
-        "deps": ["cleaned/urlhaus"],
-        "group": "threat",
-        "kinds": ["deltalake", "duckdb"],
-        "checks": [],
-        "partitions": "2018-03-01",
-    },
+STARTS = {
+    "ipsum": "2018-01-01",
+    "malicious_ip": "2023-09-26",
+    "threatfox_ips": "2022-10-29",
+    "tweetfeed": "2021-08-08",
+    "urlhaus": "2018-03-01",
 }
+STATE_FEEDS = {"ipsum", "malicious_ip", "threatfox_ips"}
+
+
+def _graph(name: str) -> dict[str, dict[str, object]]:
+    same = {"group": "threat", "partitions": STARTS[name]}
+    stale = ["staleness"] if name in STATE_FEEDS else []
+    return {
+        f"raw/{name}": {
+            "deps": [],
+            "kinds": ["deltalake", "polars"],
+            "checks": ["schema_drift", *stale, "volume"],
+            **same,
+        },
+        f"cleaned/{name}": {
+            "deps": [f"raw/{name}"],
+            "kinds": ["deltalake", "polars"],
+            "checks": ["contract", "unique"],
+            **same,
+        },
+        f"aggregated/{name}_daily": {
+            "deps": [f"cleaned/{name}"],
+            "kinds": ["deltalake", "duckdb"],
+            "checks": [],
+            **same,
+        },
+    }
+
+
+GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +107,8 @@ def test_an_asset_tells_what_it_is_whose_it_is_and_under_which_licence(
     assert spec.code_version
     assert spec.tags["layer"] == key.split("/")[0]
     assert spec.tags["source"] in registry.names()
-    assert "licence: CC0 1.0" in (spec.description or "")
+    (source,) = registry.load([spec.tags["source"]])
+    assert f"licence: {source.licence} ·" in (spec.description or "")
     assert f"SQL name: `{key.replace('/', '.')}`" in (spec.description or "")
 
 
