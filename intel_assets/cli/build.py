@@ -56,10 +56,10 @@ def run(
     from intel_assets.orchestration.instance import open_instance
     from intel_assets.orchestration.runs import chunks, launch
     from intel_assets.sources.extract import missing_secret
-    from intel_assets.world import demo_world
+    from intel_assets.world import demo_world, world_clock
 
     definitions = build_definitions(settings=settings)
-    worst = 0
+    worst, clock = 0, world_clock(settings)
     with demo_world(settings), open_instance(settings) as instance, open_engine(settings) as engine:
         configure_logs(verbosity(), engine.secrets(registry.load()))
         # One after the other: Dagster's logging deadlocks when two threads of a process run jobs.
@@ -71,7 +71,7 @@ def run(
             if unset:
                 _say.print(f"{spec.name}: not configured, {unset[0]} is not set.", markup=False)
                 continue
-            wanted = _askable(spec, days)
+            wanted = _askable(spec, days, clock().date())
             if not wanted and spec.kind == "state":
                 _say.print(f"{spec.name}: a state feed, it can only be asked today.", markup=False)
                 # Whoever names it wants something of it.
@@ -200,9 +200,9 @@ def _days(first: str | None, last: str | None) -> list[date]:
     return [start + timedelta(days=i) for i in range((end - start).days + 1)]
 
 
-def _askable(spec: SourceSpec, days: Iterable[date]) -> list[date]:
+def _askable(spec: SourceSpec, days: Iterable[date], today: date) -> list[date]:
     """Return the days of a range that a source can be asked for at all."""
-    first = system_clock().date() if spec.kind == "state" else spec.start
+    first = today if spec.kind == "state" else spec.start
     return [day for day in days if day >= first]
 
 
