@@ -9,6 +9,9 @@ import dagster as dg
 from intel_assets.orchestration.assets import source_assets
 from intel_assets.orchestration.jobs import source_job
 from intel_assets.orchestration.resources import CatalogResource, LakehouseResource
+from intel_assets.orchestration.schedules import source_schedules
+from intel_assets.orchestration.sensors import gap_sensor
+from intel_assets.orchestration.standing import standing_checks
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
 from intel_assets.sources.spec import SourceSpec
@@ -30,9 +33,13 @@ def build_definitions(
     """
     specs = list(sources) if sources is not None else registry.load()
     configured = settings or load_settings()
+    jobs = [source_job(spec) for spec in specs]
     return dg.Definitions(
         assets=[source_assets(spec, configured) for spec in specs],
-        jobs=[source_job(spec) for spec in specs],
+        asset_checks=[standing_checks(specs)],
+        jobs=jobs,
+        schedules=list(source_schedules(specs, jobs)),
+        sensors=[gap_sensor(specs, jobs, configured)],
         resources={
             "lakehouse": LakehouseResource(),
             "duckdb": CatalogResource(),

@@ -30,6 +30,7 @@ _FETCHES = [
     "parsed",
     "error_class",
     "error",
+    "attempts",
     "covers_from",
     "covers_to",
     "received_at",
@@ -78,19 +79,26 @@ def gather(layout: Layout, specs: Sequence[SourceSpec]) -> Evidence:
         StorageError: If the lake cannot be read.
     """
     names = [spec.name for spec in specs]
-    fetches = _columns(layout, FETCHES, _FETCHES, names)
     checks = _columns(layout, CHECKS, list(CHECKS.schema), names)
     history = _columns(layout, COVERAGE, list(COVERAGE.schema), names)
     return Evidence(
-        # A request is written when it was made, and again when its body was folded.
-        fetches=fetches.sort("recorded_at", descending=True)
-        .sort("folded_at", nulls_last=True, maintain_order=True)
-        .unique("fetch_id", keep="first", maintain_order=True),
+        fetches=fetches(layout, names),
         partitions=_columns(layout, PARTITIONS, _PARTITIONS, names),
         present=present(layout, specs),
         attempts=_columns(layout, ATTEMPTS, list(ATTEMPTS.schema), names),
         checks=checks.sort("recorded_at").unique(["source", "day", "name"], keep="last"),
         history=history.sort("recorded_at").unique(["source", "day"], keep="last"),
+    )
+
+
+def fetches(layout: Layout, sources: Sequence[str]) -> pl.DataFrame:
+    """Return the newest row of every request to some sources, with what coverage needs of it."""
+    rows = _columns(layout, FETCHES, _FETCHES, sources)
+    # A request is written when it was made, and again when its body was folded.
+    return (
+        rows.sort("recorded_at", descending=True)
+        .sort("folded_at", nulls_last=True, maintain_order=True)
+        .unique("fetch_id", keep="first", maintain_order=True)
     )
 
 

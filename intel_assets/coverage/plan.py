@@ -137,16 +137,13 @@ def plan(states: pl.DataFrame, specs: Sequence[SourceSpec], limits: Limits, now:
 
 
 def ranges(spec: SourceSpec, days: Sequence[date]) -> list[tuple[date, date]]:
-    """Divide days into ranges that one run takes: over holes where that costs no request."""
+    """Divide days into ranges: over holes too where one request answers both sides of them."""
     found: list[tuple[date, date]] = []
     for day in sorted(days):
-        if found:
-            first, last = found[-1]
-            near = (day - last).days == 1 or (day - first).days < spec.window_days
-            if near and (day - first).days < DAYS_IN_A_RUN:
-                found[-1] = (first, day)
-                continue
-        found.append((day, day))
+        if found and (day - found[-1][1]).days <= max(1, spec.window_days - 1):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
     return found
 
 

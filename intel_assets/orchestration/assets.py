@@ -10,16 +10,19 @@ from datetime import date
 
 import dagster as dg
 
+from intel_assets.coverage.plan import DAYS_IN_A_RUN
+from intel_assets.engine import Engine
 from intel_assets.lakehouse.contracts import Contract
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.logs import about
 from intel_assets.orchestration import checks, metadata, partitions
+from intel_assets.orchestration.inflight import KIND_TAG
+from intel_assets.orchestration.liveness import alive
 from intel_assets.orchestration.resources import LakehouseResource
 from intel_assets.settings import Settings
 from intel_assets.sources.results import GOOD, DayResult
 from intel_assets.sources.spec import SourceSpec
 
-DAYS_IN_A_RUN = 30
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
 
@@ -45,10 +48,9 @@ def source_assets(spec: SourceSpec, settings: Settings) -> dg.AssetsDefinition:
         with (
             about(run_id=context.run_id, source=spec.name),
             lakehouse.open() as engine,
-            engine.upstream(spec) as upstream,
+            alive(engine.settings, context.run_id),
         ):
-            pipeline = engine.pipeline(spec, context.run_id)
-            for result in pipeline.materialize(days, upstream):
+            for result in _results(engine, spec, context, days):
                 yield from events(spec, result, engine.lake.layout)
                 if result.requested and result.state not in GOOD | {"missing"}:
                     bad.append(result)
@@ -56,6 +58,17 @@ def source_assets(spec: SourceSpec, settings: Settings) -> dg.AssetsDefinition:
             raise _failure(spec, bad, len(days))
 
     return materialize
+
+
+def _results(
+    engine: Engine, spec: SourceSpec, context: dg.AssetExecutionContext, days: list[date]
+) -> Iterator[DayResult]:
+    pipeline = engine.pipeline(spec, context.run_id)
+    if context.run.tags.get(KIND_TAG) == "replay":
+        yield from pipeline.replay(days)
+        return
+    with engine.upstream(spec) as upstream:
+        yield from pipeline.materialize(days, upstream)
 
 
 def events(spec: SourceSpec, result: DayResult, layout: Layout) -> Iterator[Event]:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import dagster as dg
 
+from intel_assets.orchestration.checks import check_specs
 from intel_assets.orchestration.partitions import daily
 from intel_assets.sources.spec import SourceSpec
 
 
 def source_job(spec: SourceSpec) -> dg.UnresolvedAssetJobDefinition:
     """Return the job that takes days of a source through all its layers."""
-    keys = [spec.raw, spec.cleaned, *(aggregate.contract for aggregate in spec.aggregates)]
+    contracts = [spec.raw, spec.cleaned, *(aggregate.contract for aggregate in spec.aggregates)]
+    keys = [dg.AssetKey([contract.layer, contract.name]) for contract in contracts]
+    checks = [check.key for check in check_specs(spec)]
     return dg.define_asset_job(
         spec.name,
-        selection=[dg.AssetKey([contract.layer, contract.name]) for contract in keys],
+        # The standing checks judge the whole source: they do not come along with every day.
+        selection=dg.AssetSelection.assets(*keys).without_checks()
+        | dg.AssetSelection.checks(*checks),
         partitions_def=daily(spec),
         description=f"Takes days of {spec.title} from the source through raw, cleaned, aggregated.",
         tags={"source": spec.name, "domain": spec.domain},

@@ -13,9 +13,10 @@ from datetime import date
 import dagster as dg
 
 from intel_assets import errors
+from intel_assets.coverage.plan import DAYS_IN_A_RUN
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.tables import day_ranges
-from intel_assets.orchestration.assets import DAYS_IN_A_RUN, events
+from intel_assets.orchestration.assets import events
 from intel_assets.sources.results import DayResult
 from intel_assets.sources.spec import SourceSpec
 

@@ -35,7 +35,7 @@ def _graph(name: str) -> dict[str, dict[str, object]]:
         f"raw/{name}": {
             "deps": [],
             "kinds": ["deltalake", "polars"],
-            "checks": ["schema_drift", *stale, "volume"],
+            "checks": ["no_gaps", "no_partitions_left_failed", "schema_drift", *stale, "volume"],
             **same,
         },
         f"cleaned/{name}": {
