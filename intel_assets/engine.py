@@ -13,6 +13,7 @@ from intel_assets.clock import Clock, system_clock
 from intel_assets.errors import ConfigurationError
 from intel_assets.ingest.hosts import HostLedger
 from intel_assets.ingest.redact import Redactor
+from intel_assets.lakehouse.extensions import check_folder
 from intel_assets.lakehouse.format import check_format, check_writable
 from intel_assets.lakehouse.lake import Lake
 from intel_assets.lakehouse.landing import Landing
@@ -107,6 +108,7 @@ def open_engine(settings: Settings, clock: Clock = system_clock) -> Iterator[Eng
     Raises:
         StorageError: If its format is of another version, or it cannot be reached.
     """
+    check_folder(settings.layout)
     check_format(settings.layout, create=True)
     check_writable(settings.layout)
     with scratch(settings.state.absolute() / "spool") as spool:

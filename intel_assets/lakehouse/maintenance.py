@@ -28,7 +28,7 @@ from intel_assets.errors import IntelError, UsageError, WriteConflict
 from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.storage import storage_errors
-from intel_assets.lakehouse.tables import _LOOKED_AT, _writer
+from intel_assets.lakehouse.tables import LOOKED_AT, writer_of
 from intel_assets.lakehouse.views import TableName
 
 logger = logging.getLogger(__name__)
@@ -318,8 +318,8 @@ def _crowded(table: DeltaTable, most: int) -> list[tuple[int, list[Any] | None]]
 def _as_written(table: DeltaTable, partitions: list[Any] | None) -> WriterProperties:
     """Return how the rows of some partitions are written anew: as a writer of them would."""
     dataset = table.to_pyarrow_dataset(file_pruning_predicate=partitions)
-    scanner = dataset.scanner(batch_size=_LOOKED_AT, batch_readahead=0, fragment_readahead=0)
-    return _writer(pl.DataFrame(scanner.head(_LOOKED_AT)))
+    scanner = dataset.scanner(batch_size=LOOKED_AT, batch_readahead=0, fragment_readahead=0)
+    return writer_of(pl.DataFrame(scanner.head(LOOKED_AT)))
 
 
 def _stay_from(sizes: list[int], most: int) -> int:

@@ -7,6 +7,7 @@ opened first and raw is read after it, so a slower run can never write what a fa
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -30,6 +31,8 @@ from intel_assets.sources.cleaning import (
 )
 from intel_assets.sources.results import CheckResult, DayResult, LayerResult, State
 from intel_assets.sources.spec import UNDATED, Aggregate, SourceSpec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,12 @@ class Derivation:
         ]
         self.record(results, recorded)
         yield from results
+
+    def drop_missing(self) -> None:
+        """Mend derived tables that lost files."""
+        for table in (self._cleaned, self._quarantine, *(t for _, t in self._aggregates.values())):
+            if gone := table.drop_missing():
+                logger.warning("%s: %d files are gone", table.uri, gone)
 
     def behind(self, frames: Mapping[date, pl.DataFrame]) -> set[date]:
         """Return the days whose raw is not the one that was last recorded."""

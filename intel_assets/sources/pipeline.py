@@ -112,8 +112,12 @@ class Pipeline:
         """Parse, fold and clean days again from landing, without a network.
 
         Bodies that no parser understood when they came are tried again. Days of which nothing was
-        ever received are left alone.
+        ever received are left alone. Tables that lost files are mended first: with a file missing
+        they cannot be read.
         """
+        self._derivation.drop_missing()
+        if gone := self._raw.drop_missing():
+            logger.warning("%s: %d files of raw are gone", self._spec.name, gone)
         with self._bodies() as bodies:
             self._retry_unparsed(bodies, days)
             journal = self._journal.fetches()
