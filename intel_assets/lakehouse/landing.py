@@ -126,6 +126,30 @@ class Landing:
         finally:
             path.unlink(missing_ok=True)
 
+    def set_aside(self, sha256: str) -> None:
+        """Take a body out of the way, from where `put_back` can bring it again.
+
+        To whoever stores it anew meanwhile, it is not there.
+        """
+        with storage_errors(self.uri), suppress(FileNotFoundError):
+            obstore.rename(self.store, _key(sha256), _aside(sha256))
+
+    def put_back(self, sha256: str) -> None:
+        """Bring back a body that was set aside; nothing happens if it was not."""
+        with storage_errors(self.uri), suppress(FileNotFoundError):
+            if self.exists(sha256):
+                obstore.delete(self.store, _aside(sha256))
+            else:
+                obstore.rename(self.store, _aside(sha256), _key(sha256))
+
+    def drop(self, sha256: str) -> int:
+        """Remove for good a body that was set aside; return its size as stored."""
+        with storage_errors(self.uri), suppress(FileNotFoundError):
+            size = int(obstore.head(self.store, _aside(sha256))["size"])
+            obstore.delete(self.store, _aside(sha256))
+            return size
+        return 0
+
     def discard(self, body: Body) -> None:
         """Free the local file of a body that is done with; the landing keeps the body."""
         body.path.unlink(missing_ok=True)
@@ -276,6 +300,10 @@ class LandingWriter:
                 file.close()
         self._plain_path.unlink(missing_ok=True)
         self._packed_path.unlink(missing_ok=True)
+
+
+def _aside(sha256: str) -> str:
+    return f"aside/{_key(sha256)}"
 
 
 def _key(sha256: str) -> str:
