@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -283,18 +283,16 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        why = str(error)
-    else:
-        return
-    raise ConfigurationError(f"{name} {why}.", "Mend it in the environment or .env.")
+        raise ConfigurationError(
+            f"{name} {error}.", "Mend it in the environment or .env."
+        ) from None
 
 
 def _split(url: str) -> SplitResult:
     if any(not c.isprintable() or c.isspace() for c in url):
         raise ValueError("has a blank or a control character in it")
-    try:
+    with suppress(ValueError):  # Its words would quote a port that is a secret.
         parts = urlsplit(url)
-        parts.port  # noqa: B018  (reading it is what checks it)
-    except ValueError:
-        raise ValueError("is no address") from None
-    return parts
+        if parts.port != 0:
+            return parts
+    raise ValueError("is no address")

@@ -14,8 +14,8 @@ from typing import Any
 
 import polars as pl
 
-from intel_assets.alerts.channels import EMAIL, Target
-from intel_assets.alerts.tables import DELIVERIES
+from intel_assets.alerts.channels import Target
+from intel_assets.alerts.tables import DELIVERIES, target_key
 
 _LEAST_STEP = timedelta(microseconds=1)
 _RETRIED = ("failed", "claimed")
@@ -242,10 +242,7 @@ def _next(pending: pl.DataFrame, now: datetime, patience: Patience) -> list[dict
 
 
 def _keyed(deliveries: pl.DataFrame) -> pl.DataFrame:
-    named = pl.format("{} {}", "channel", "target")
-    return deliveries.with_columns(
-        key=pl.when(pl.col("channel") == EMAIL).then(named).otherwise("channel")
-    )
+    return deliveries.with_columns(key=target_key())
 
 
 def _after(deliveries: pl.DataFrame, now: datetime) -> datetime:

@@ -18,6 +18,7 @@ from intel_assets.alerts.rules import RULES, Finding
 from intel_assets.alerts.tables import ALERTS, SEVERITIES, newest
 
 _DAY = timedelta(hours=24)
+_LEAST_COUNTED, _MOST_COUNTED = timedelta(hours=1), timedelta(hours=4)
 _LEAST_STEP = timedelta(microseconds=1)
 
 
@@ -28,14 +29,17 @@ class Manners:
     Attributes:
         cool_down: How long nothing is said of an alert after it was opened or got worse. After
             the first reminder three times as long, then a day.
-        openings: An alert that was opened so many times ...
-        within: ... in so long a time is held open until it was not: what comes and goes is told as
-            something that stands.
+        openings: An alert that was opened so many times within a cool-down is held open: what
+            comes and goes is told as something that stands.
     """
 
     cool_down: timedelta = timedelta(hours=4)
     openings: int = 3
-    within: timedelta = timedelta(hours=1)
+
+    @property
+    def within(self) -> timedelta:
+        """The time in which openings are counted: the cool-down, but an hour to four."""
+        return max(_LEAST_COUNTED, min(self.cool_down, _MOST_COUNTED))
 
     @property
     def steps(self) -> tuple[timedelta, ...]:
@@ -66,14 +70,18 @@ def decide(
 
     Args:
         findings: What is wrong now, in any order.
-        rows: `ops.alerts` as it stands: at least the newest row of each alert, and all rows of
-            the time in which openings are counted.
+        rows: `ops.alerts` as it stands.
         now: The present moment.
         manners: How often the same thing is said.
         unjudged: The rules that could not be judged; their alerts are left as they are.
     """
     manners = manners or Manners()
-    current = {row["alert_id"]: row for row in newest(rows).iter_rows(named=True)}
+    # Worse is what is worse than ever since it was opened: what wavers would be told at each turn.
+    worst = rows.group_by("alert_id", "opened_at").agg(
+        peak=pl.col("magnitude").max(), was_critical=(pl.col("severity") == SEVERITIES[-1]).any()
+    )
+    last = newest(rows).join(worst, on=["alert_id", "opened_at"])
+    current = {row["alert_id"]: row for row in last.iter_rows(named=True)}
     opened = (pl.col("state") == "open") & (pl.col("recorded_at") > now - manners.within)
     openings = dict(rows.filter(opened).group_by("alert_id").len().iter_rows())
     wrong = _worst_of_each(one for one in findings if one.rule not in unjudged)
@@ -95,7 +103,7 @@ def _worst_of_each(findings: Iterable[Finding]) -> Mapping[str, Finding]:
     """Return one finding for each alert, whatever their order: the worst."""
 
     def badness(one: Finding) -> tuple[int, float, str, str, str]:
-        return _rank(one.severity), one.magnitude, one.message, one.do, one.run_id
+        return SEVERITIES.index(one.severity), one.magnitude, one.message, one.do, one.run_id
 
     worst: dict[str, Finding] = {}
     for one in findings:
@@ -153,18 +161,19 @@ def _resolved(last: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     at = _at(now, last)
     rule = RULES.get(last["rule"])
     message = (rule.over if rule else "") or f"It no longer holds: {last['message']}"
-    return {**last, "state": "resolved", "message": message, "do": "", "until": at} | {
-        "recorded_at": at
+    told = {name: last[name] for name in ALERTS.schema}
+    return told | {
+        "state": "resolved",
+        "message": message,
+        "do": "",
+        "until": at,
+        "recorded_at": at,
     }
 
 
 def _is_worse(finding: Finding, last: Mapping[str, Any]) -> bool:
-    grew = finding.magnitude > last["magnitude"] and finding.magnitude >= 2 * last["magnitude"]
-    return grew or _rank(finding.severity) > _rank(last["severity"])
-
-
-def _rank(severity: str) -> int:
-    return SEVERITIES.index(severity)
+    grew = finding.magnitude > last["peak"] and finding.magnitude >= 2 * last["peak"]
+    return grew or (finding.severity == SEVERITIES[-1] and not last["was_critical"])
 
 
 def _at(now: datetime, last: Mapping[str, Any] | None) -> datetime:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from intel_assets.alerts.facts import Facts
+from intel_assets.alerts.tables import target_key
 from intel_assets.alerts.words import count, lasting, moment, plain, span
 
 Severity = Literal["warning", "critical"]
@@ -91,7 +92,8 @@ def _run_failed(facts: Facts) -> Iterator[Finding]:
     """Runs that failed in the last 24 hours, and after the last good run of their source."""
     good = facts.of("sources").select("source", "last_good_run")
     since = pl.max_horizontal(pl.col("last_good_run"), pl.lit(facts.now - NEWS))
-    bad = facts.of("failed_runs").join(good, on="source", how="left").filter(pl.col("at") > since)
+    runs_of = facts.of("failed_runs").with_columns(pl.col("source").fill_null(""))
+    bad = runs_of.join(good, on="source", how="left").filter(pl.col("at") > since)
     for source, runs in _by_source(bad.sort("at", "run_id")):
         last = runs.row(-1, named=True)
         whose = source or "the aggregated tables"
@@ -210,8 +212,8 @@ def _nothing_ingested(facts: Facts) -> Iterator[Finding]:
     )
     silent = moments.filter(pl.lit(facts.now) - pl.col("begun") > pl.col("limit"))
     for row in silent.sort("source").iter_rows(named=True):
-        source, limit = row["source"], row["limit"]
-        times = (facts.now - row["begun"]) / limit
+        source = row["source"]
+        times = (facts.now - row["begun"]) / max(row["limit"], timedelta(minutes=1))
         last = row["last_success"]
         when = f"since {moment(last)}" if last else "yet"
         yield Finding(
@@ -307,26 +309,28 @@ def _disk_nearly_full(facts: Facts) -> Iterator[Finding]:
 def _delivery_failed(facts: Facts) -> Iterator[Finding]:
     """Channels that gave a message up in the last 24 hours, and delivered none since."""
     news = facts.of("deliveries").filter(pl.col("recorded_at") > facts.now - NEWS)
-    where = ["channel", "target"]
+    keyed = news.with_columns(key=target_key())
     worked = (
-        news.filter(pl.col("outcome") == "delivered")
-        .group_by(where)
+        keyed.filter(pl.col("outcome") == "delivered")
+        .group_by("key")
         .agg(worked_at=pl.col("recorded_at").max())
     )
     lost = (
-        news.filter(pl.col("outcome") == "given_up")
-        .join(worked, on=where, how="left")
+        keyed.filter(pl.col("outcome") == "given_up")
+        .join(worked, on="key", how="left")
         .filter((pl.col("recorded_at") > pl.col("worked_at")).fill_null(True))
-        .sort(*where, "recorded_at")
+        .sort("key", "recorded_at")
     )
-    for (channel, target), rows in lost.group_by(where, maintain_order=True):
-        subject = f"{channel} {plain(str(target), 120)}"
+    for (key,), rows in lost.group_by(["key"], maintain_order=True):
+        channel, target = rows["channel"][0], plain(rows["target"][-1], 120)
+        subject = plain(str(key), 120)
+        by = subject if subject.endswith(target) else f"{subject} ({target})"
         yield Finding(
             rule="delivery_failed",
             source="",
             subject=subject,
             severity="critical",
-            message=f"{count(rows.height, 'message')} could not be delivered by {subject}: "
+            message=f"{count(rows.height, 'message')} could not be delivered by {by}: "
             f"{_said(rows['error'][-1])}",
             do=f"Check the settings of the {channel} channel (docs/alerts.md). What was to be told "
             "stands in ops.alerts.",

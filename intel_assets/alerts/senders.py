@@ -90,6 +90,7 @@ class _Way:
         self.seconds = patience.seconds
         self.clock = clock
         self.current: Item | None = items[0]
+        self.reported: list[Item] = []
         self._closed = closed
         self._done = done
         self._end = time.monotonic() + patience.budget
@@ -116,6 +117,7 @@ class _Way:
 
     def report(self, item: Item, error: str | None) -> None:
         self.current = None
+        self.reported.append(item)
         self._done(item, error)
 
 
@@ -161,26 +163,24 @@ class _Email(_Way):
         mailbox = self.channels.email
         if mailbox is None:
             raise LookupError(EMAIL)
-        told: dict[str, str | None] = {}
+        told: dict[str, str | None] = {}  # What became of the last mail to each address.
         try:
             with _server(mailbox, self.seconds) as server:
                 for item in self.remaining():
-                    if told.get(item.target.key) is None:
-                        with _watched(server, self.seconds):
-                            error = _mailed(server, mailbox, item, self)
-                        told[item.target.key] = error
-                        self.report(item, error)
+                    if told.get(item.target.key) is not None:
+                        self.current = None
+                        continue
+                    with _watched(server, self.seconds):
+                        error = _mailed(server, mailbox, item, self)
+                    told[item.target.key] = error
+                    self.report(item, error)
         except _ServerFailed as error:
             # The server is at fault, so that each address waits, and begins with its next message.
-            self._each_next(told, str(error))
-
-    def _each_next(self, told: Mapping[str, str | None], error: str) -> None:
-        begin = self.items.index(self.current) if self.current in self.items else 0
-        failed = {key for key, why in told.items() if why is not None}
-        for item in self.items[begin:]:
-            if item.target.key not in failed:
-                failed.add(item.target.key)
-                self.report(item, error)
+            failed = {key for key, why in told.items() if why is not None}
+            for item in [item for item in self.items if item not in self.reported]:
+                if item.target.key not in failed:
+                    failed.add(item.target.key)
+                    self.report(item, str(error))
 
 
 # -- HTTP -------------------------------------------------------------------------------------

@@ -170,6 +170,12 @@ def newest(alerts: pl.DataFrame) -> pl.DataFrame:
     return alerts.sort("recorded_at").unique("alert_id", keep="last", maintain_order=True)
 
 
+def target_key() -> pl.Expr:
+    """Return what a target is the same by: a webhook that moved is still the webhook."""
+    address = pl.format("{} {}", "channel", "target")
+    return pl.when(pl.col("channel") == "email").then(address).otherwise("channel")
+
+
 def standing(layout: Layout) -> pl.DataFrame:
     """Return the newest row of every alert that is not over, the worst and oldest first.
 
