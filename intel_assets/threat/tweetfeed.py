@@ -17,7 +17,7 @@ from intel_assets.errors import ParseError
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
-from intel_assets.sources.spec import Aggregate, Context, SourceSpec
+from intel_assets.sources.spec import Aggregate, Context, SourceSpec, VolumeRule
 from intel_assets.threat import canonical
 from intel_assets.threat.model import IndicatorRecord
 
@@ -151,6 +151,8 @@ SPEC = SourceSpec(
     start=date(2021, 8, 8),
     window_days=1,
     cadence="5 * * * *",
+    # People post in fits and starts: the usual bounds would call one day in sixteen odd.
+    volume=VolumeRule(collapse=0.2, burst=15.0),
     policy=HttpPolicy(rate_per_second=20.0, burst=4),
     extract=extract,
     parse=parse,

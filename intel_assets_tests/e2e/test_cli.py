@@ -639,6 +639,24 @@ def test_a_body_received_today_can_be_landed_as_of_today(intel: Intel):
     assert intel("land", "tweetfeed", str(sample), *arguments).code == 0
 
 
+def test_a_state_feed_is_asked_for_today_alone(intel: Intel, played: Simulator):
+    played.forget_requests()
+    answer = intel("run", "ipsum")
+    assert answer.code == 0, answer.err
+    assert [request.path for request in played.requests] == ["/stamparm/ipsum/master/ipsum.txt"]
+    assert re.search(r"ipsum (\S+)\.\.\1: done", answer.err)
+
+
+def test_a_state_feed_that_is_asked_for_its_past_says_so_and_asks_nobody(
+    intel: Intel, played: Simulator
+):
+    played.forget_requests()
+    answer = intel("run", "ipsum", "--from", "2025-05-01", "--to", "2025-05-03")
+    assert answer.code == 4
+    assert "ipsum: a state feed, it can only be asked today." in answer.err
+    assert played.requests == []
+
+
 def test_a_run_ends_with_the_table_and_leaves_the_shipped_database(intel: Intel, tmp_path: Path):
     answer = intel("run", "tweetfeed", "--from", "2025-05-01", "--to", "2025-05-02")
     assert answer.code == 0, answer

@@ -10,7 +10,14 @@ import polars as pl
 import pytest
 
 from intel_assets.lakehouse.layout import Layout
-from intel_assets.lakehouse.ops import FETCHES, PARTITIONS, Journal, PartitionState
+from intel_assets.lakehouse.ops import (
+    CHECKS,
+    FETCHES,
+    PARTITIONS,
+    CheckOutcome,
+    Journal,
+    PartitionState,
+)
 from intel_assets_tests.unit.sources.fetches import DAY, NOON, fetch, folded, row
 
 
@@ -127,3 +134,43 @@ def test_columns_that_a_row_does_not_know_are_null(kept: Journal) -> None:
     found = kept.fetches()
     assert found.schema == FETCHES.schema
     assert found.select(pl.col("added", "folded_at").is_null().all()).row(0) == (True, True)
+
+
+def test_the_rows_of_a_day_are_those_it_was_last_good_with(kept: Journal) -> None:
+    def record(hour: int, state: str, rows: int | None, code: str, layer: str = "raw") -> None:
+        one = PartitionState(layer, "urlhaus", DAY, state, rows=rows)
+        at = NOON + timedelta(hours=hour)
+        kept.record_partitions([one], code_version=code, run_id="run", at=at)
+
+    record(1, "complete", 900, "1")
+    record(2, "complete", 300, "2")
+    record(3, "complete", 200, "2")
+    record(4, "failed", None, "2")
+    record(5, "complete", 999, "2", layer="cleaned")
+    assert kept.volumes(DAY, "2").rows() == [(DAY, 200, 300)]
+    assert kept.volumes(DAY, "1").rows() == [(DAY, 200, 900)]
+    assert kept.volumes(DAY + timedelta(days=1), "2").is_empty()
+    record(6, "empty", 0, "2")
+    assert kept.volumes(DAY - timedelta(days=9), "2").rows() == [(DAY, 0, 300)]
+
+
+def test_a_check_came_out_as_it_was_last_said(kept: Journal, tmp_path: Path) -> None:
+    assert kept.checks([DAY]).schema == CHECKS.schema
+    assert kept.checks([]).schema == CHECKS.schema
+    later = DAY + timedelta(days=1)
+    for hour, passed in enumerate((False, True)):
+        outcomes = [
+            CheckOutcome(day, "raw", "volume", passed, "warn", "x", 1.0, None)
+            for day in (DAY, later)
+        ]
+        kept.record_checks(outcomes, run_id=f"run-{hour}", at=NOON + timedelta(hours=hour))
+    kept.record_checks([], run_id="run", at=NOON)
+    (found,) = kept.checks([DAY]).to_dicts()
+    assert (found["passed"], found["run_id"], found["value"], found["usual"]) == (
+        True,
+        "run-1",
+        1.0,
+        None,
+    )
+    assert kept.checks([DAY, later]).height == 2
+    assert Journal(Layout(str(tmp_path)), "tweetfeed").checks([DAY]).is_empty()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from intel_assets.clock import start_of
 from intel_assets.ingest.http import Validators
 from intel_assets.sources.journal import (
     Sequence,
@@ -164,3 +165,12 @@ def test_a_source_is_asked_for_changes_since_the_newest_body_that_was_understood
 def test_a_body_without_validators_is_asked_for_whole() -> None:
     assert validators(journal(row(fetch(1, etag=None)))) == {}
     assert validators(journal(row(fetch(1, outcome="failed")))) == {}
+
+
+def test_a_304_speaks_of_a_snapshots_day_only_if_the_body_was_already_that_days() -> None:
+    day = start_of(DAY), start_of(DAY + timedelta(days=1))
+    rows = journal(folded(row(fetch(1), first=day[0], last=day[1])))
+    same = fetch(2, outcome="not_modified", body_sha256=fetch(1).body_sha256)
+    assert coverage(rows, same, day) == {"covers_from": day[0], "covers_to": day[1]}
+    next_day = day[1], day[1] + timedelta(days=1)
+    assert coverage(rows, same, next_day) == {}
