@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +31,8 @@ class Hook:
     """A web server that takes posts.
 
     Attributes:
-        answers: What it answers next: a status, or `hang` or `drip`; 200 when there is none left.
+        answers: What it answers next: a status, `hang`, `hang up` or `drip`; 200 when there is
+            none left.
         text: The body of its answers.
     """
 
@@ -55,6 +56,9 @@ def web() -> Iterator[Hook]:
             answer = hook.answers.pop(0) if hook.answers else 200
             if answer == "hang":
                 hook.closing.wait(30)
+                return
+            if answer == "hang up":
+                self.connection.shutdown(socket.SHUT_RDWR)
                 return
             if answer == "drip":
                 self._drip()
@@ -101,6 +105,8 @@ class Mails:
         refuse: Recipients and the reply that they get.
         reply: What it says to a mail; None is yes.
         slow: Seconds before it answers a recipient.
+        sender: What it says to the sender; None is yes.
+        hangs_up_after: It takes so many mails, and then hangs up.
     """
 
     host: str = "127.0.0.1"
@@ -110,7 +116,19 @@ class Mails:
     refuse: dict[str, str] = field(default_factory=dict)
     reply: str | None = None
     slow: float = 0.0
-    stop: Callable[[], None] = lambda: None
+    sender: str | None = None
+    hangs_up_after: int = 1000
+
+    async def handle_MAIL(
+        self, server: Any, session: Session, envelope: Envelope, address: str, options: Any
+    ) -> str:
+        if len(self.got) >= self.hangs_up_after:
+            server.transport.abort()
+            return ""
+        if self.sender:
+            return self.sender
+        envelope.mail_from = address
+        return "250 OK"
 
     async def handle_RCPT(
         self, server: Any, session: Session, envelope: Envelope, address: str, options: Any
@@ -133,7 +151,11 @@ class Mails:
 
 @contextmanager
 def mail(
-    password: bytes | None = None, tls: ssl.SSLContext | None = None, port: int = 0
+    password: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+    port: int = 0,
+    *,
+    from_the_start: bool = False,
 ) -> Iterator[Mails]:
     mails = Mails()
 
@@ -146,8 +168,9 @@ def mail(
         mails,
         hostname="127.0.0.1",
         port=port or free_port(),
-        tls_context=tls,
-        require_starttls=tls is not None,
+        ssl_context=tls if from_the_start else None,
+        tls_context=None if from_the_start else tls,
+        require_starttls=tls is not None and not from_the_start,
         authenticator=check if password else None,
         auth_required=password is not None,
         auth_require_tls=tls is not None,
@@ -168,8 +191,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def mute() -> Iterator[int]:
-    """A port at which somebody listens and says nothing, or a byte now and then."""
+def mute(says: bytes = b"2") -> Iterator[int]:
+    """A port at which somebody listens and says the same now and then."""
     listener = socket.create_server(("127.0.0.1", 0))
     closing = threading.Event()
 
@@ -177,7 +200,7 @@ def mute() -> Iterator[int]:
         with peer:
             while not closing.wait(0.1):
                 try:
-                    peer.sendall(b"2")
+                    peer.sendall(says)
                 except OSError:
                     return
 

@@ -235,6 +235,7 @@ def test_the_webhooks_signature_verifies_and_a_replay_is_told_apart(
         (302, "it answered 302: ok"),
         (429, "it answered 429: ok"),
         ("hang", "no answer within 0.5 s"),
+        ("hang up", "the connection broke"),
         ("drip", "no answer within 0.5 s"),
     ],
 )
@@ -352,6 +353,44 @@ def test_a_mail_that_the_server_will_not_take_says_why(watch: Watch, mails: Mail
     }
 
 
+def test_a_sender_that_the_server_will_not_have_says_which(watch: Watch, mails: Mails) -> None:
+    mails.sender = "550 who are you"
+    watch.channels = mailing(mails.port)
+    watch.look(**FULL)
+    assert set(watch.deliveries["error"].drop_nulls()) == {
+        "the sender intel@example.org is refused: 550 who are you"
+    }
+
+
+def test_a_server_that_will_not_be_talked_to_says_why(watch: Watch) -> None:
+    with receivers.mute(b"554 go away\r\n") as port:
+        watch.channels = mailing(port)
+        watch.look(**FULL)
+    assert set(watch.deliveries["error"].drop_nulls()) == {"it answered 554 go away"}
+
+
+def test_a_server_that_hangs_up_keeps_what_it_took(watch: Watch, mails: Mails) -> None:
+    mails.hangs_up_after = 3
+    watch.channels = mailing(mails.port)
+    disks: list[dict[str, Any]] = [{"place": f"/{n}", "free_bytes": 1} for n in range(4)]
+    first = watch.look(disk=disks)
+    assert (first.delivered, first.failed) == (3, 2), "each address fails once"
+    mails.hangs_up_after = 1000
+    for _ in range(3):
+        watch.look(after=2 * MINUTE, disk=disks)
+    told = [(one.rcpt_tos[0], read(one)["Message-ID"]) for one in mails.got]
+    assert len(told) == len(set(told)) == 8, "each once"
+
+
+def test_an_address_that_is_refused_is_left_in_peace_for_the_call(
+    watch: Watch, mails: Mails
+) -> None:
+    mails.refuse["ops@example.org"] = "550 no such user"
+    watch.channels = mailing(mails.port)
+    summary = watch.look(disk=[{"place": f"/{n}", "free_bytes": 1} for n in range(3)])
+    assert (summary.delivered, summary.failed, summary.waiting) == (3, 1, 2)
+
+
 def test_a_mail_server_that_is_down_fails_each_address_once_and_comes_back(watch: Watch) -> None:
     port = receivers.free_port()
     watch.channels = mailing(port)
@@ -391,6 +430,13 @@ def test_a_password_goes_over_starttls_and_a_wrong_one_is_told(
     error = watch.deliveries["error"].drop_nulls()[0]
     assert error.startswith("user and password are refused: 535")
     assert CANARY not in error
+
+
+def test_a_password_goes_over_tls_from_the_start(watch: Watch, trusted: ssl.SSLContext) -> None:
+    with receivers.mail(tls=trusted, from_the_start=True) as mails:
+        watch.channels = mailing(mails.port, "smtps")
+        assert watch.look(**FULL).delivered == 2
+    assert len(mails.got) == 2
 
 
 @pytest.mark.usefixtures("trusted")
