@@ -8,6 +8,7 @@ import dagster as dg
 
 from intel_assets.orchestration.assets import source_assets
 from intel_assets.orchestration.jobs import source_job
+from intel_assets.orchestration.reconcile import reconcile_job, reconcile_schedule
 from intel_assets.orchestration.resources import CatalogResource, LakehouseResource
 from intel_assets.orchestration.schedules import source_schedules
 from intel_assets.orchestration.sensors import gap_sensor
@@ -34,11 +35,12 @@ def build_definitions(
     specs = list(sources) if sources is not None else registry.load()
     configured = settings or load_settings()
     jobs = [source_job(spec) for spec in specs]
+    reconcile = reconcile_job(specs)
     return dg.Definitions(
         assets=[source_assets(spec, configured) for spec in specs],
         asset_checks=[standing_checks(specs)],
-        jobs=jobs,
-        schedules=list(source_schedules(specs, jobs)),
+        jobs=[*jobs, reconcile],
+        schedules=[*source_schedules(specs, jobs), reconcile_schedule(reconcile)],
         sensors=[gap_sensor(specs, jobs, configured)],
         resources={
             "lakehouse": LakehouseResource(),

@@ -102,6 +102,20 @@ def fetches(layout: Layout, sources: Sequence[str]) -> pl.DataFrame:
     )
 
 
+def standing_partitions(layout: Layout, source: str) -> pl.DataFrame:
+    """Return the newest good row of every partition of a source (`ops.partitions`).
+
+    Besides: `refused`, whether the newest attempt at its day was refused by its contract.
+    """
+    rows = Table(layout, PARTITIONS).read_where(pl.col("source") == source).sort("recorded_at")
+    good = rows.filter(pl.col("state").is_in(["complete", "empty"]))
+    newest = rows.filter(pl.col("layer") == "cleaned").unique("day", keep="last")
+    refused = newest.filter(pl.col("state") == "rejected")["day"].implode()
+    return good.unique(["layer", "name", "day"], keep="last").with_columns(
+        refused=pl.col("day").is_in(refused)
+    )
+
+
 def present(layout: Layout, specs: Sequence[SourceSpec]) -> pl.DataFrame:
     """Return the partitions whose files stand: in raw's log, and in every table's folder.
 

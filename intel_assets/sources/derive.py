@@ -276,8 +276,13 @@ class Derivation:
         return dict(rejected.group_by("day").len().iter_rows())
 
     def _version(self, raw_version: str) -> str:
-        text = f"{raw_version} {self._spec.name} {self._spec.code_version}"
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return cleaned_version(raw_version, self._spec.name, self._spec.code_version)
+
+
+def cleaned_version(raw_version: str, source: str, code_version: str) -> str:
+    """Return the version of what some code makes of some raw: it is a pure function of both."""
+    text = f"{raw_version} {source} {code_version}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _states(result: DayResult, source: str) -> Iterator[PartitionState]:
