@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from intel_assets.orchestration.alerting import alert_sensor
 from intel_assets.orchestration.assets import source_assets
 from intel_assets.orchestration.jobs import source_job
 from intel_assets.orchestration.reconcile import reconcile_job, reconcile_schedule
@@ -41,7 +42,7 @@ def build_definitions(
         asset_checks=[standing_checks(specs)],
         jobs=[*jobs, reconcile],
         schedules=[*source_schedules(specs, jobs), reconcile_schedule(reconcile)],
-        sensors=[gap_sensor(specs, jobs, configured)],
+        sensors=[gap_sensor(specs, jobs, configured), alert_sensor(specs, configured)],
         resources={
             "lakehouse": LakehouseResource(),
             "duckdb": CatalogResource(),

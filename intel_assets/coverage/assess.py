@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import polars as pl
+from cronsim import CronSim
 
+from intel_assets.clock import start_of
 from intel_assets.coverage import findings
 from intel_assets.coverage.evidence import Evidence, first_days, gather
 from intel_assets.coverage.expected import expected
@@ -110,38 +113,47 @@ def record_attempts(layout: Layout, asks: Mapping[str, Ask], now: datetime) -> N
     Table(layout, ATTEMPTS).append(pl.DataFrame(rows, schema=ATTEMPTS.schema), {"source": "plan"})
 
 
-def quota_left(
-    assessment: Assessment, specs: Sequence[SourceSpec], used: Mapping[str, int]
-) -> dict[str, int]:
+def quota_used(fetches: pl.DataFrame, specs: Sequence[SourceSpec], now: datetime) -> pl.DataFrame:
+    """Return what is used of each quota: `source, period` (its first day), `used, allowed`."""
+    rows = []
+    for spec in specs:
+        if spec.quota is not None:
+            first = now.date().replace(day=1) if spec.quota.per == "month" else now.date()
+            ours = (pl.col("source") == spec.name) & (pl.col("received_at") >= start_of(first))
+            used = int(fetches.filter(ours)["attempts"].sum())
+            rows.append((spec.name, first, used, spec.quota.requests))
+    schema = {"source": pl.String, "period": pl.Date, "used": pl.Int64, "allowed": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def quota_left(fetches: pl.DataFrame, specs: Sequence[SourceSpec], now: datetime) -> dict[str, int]:
     """Return, for sources with a quota, the requests that are left for gaps.
 
     What the source's own cadence needs until the quota is renewed is kept for it, up to half.
 
     Args:
-        assessment: For its moment.
+        fetches: The requests that were made.
         specs: The sources.
-        used: The requests that were made in the running period.
+        now: The present moment.
     """
-    left = {}
-    for spec in specs:
-        if spec.quota is None:
-            continue
-        kept = min(_ticks_left(spec, assessment.now), spec.quota.requests // 2)
-        left[spec.name] = max(0, spec.quota.requests - used.get(spec.name, 0) - kept)
-    return left
+    used = dict(quota_used(fetches, specs, now).select("source", "used").iter_rows())
+    return {
+        spec.name: max(
+            0,
+            spec.quota.requests
+            - used[spec.name]
+            - min(_ticks_left(spec, now), spec.quota.requests // 2),
+        )
+        for spec in specs
+        if spec.quota is not None
+    }
 
 
 def _ticks_left(spec: SourceSpec, now: datetime) -> int:
-    from cronsim import CronSim
-
     ends = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     if spec.quota is not None and spec.quota.per == "month":
         ends = (now.replace(day=1) + timedelta(days=32)).replace(
             day=1, hour=0, minute=0, second=0, microsecond=0
         )
-    count, most = 0, spec.quota.requests if spec.quota else 0
-    for tick in CronSim(spec.cadence, now):
-        if tick >= ends or count >= most:
-            break
-        count += 1
-    return count
+    most = spec.quota.requests if spec.quota else 0
+    return sum(tick < ends for tick in islice(CronSim(spec.cadence, now), most))

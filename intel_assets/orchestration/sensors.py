@@ -100,18 +100,10 @@ def look(
 
 
 def _limits(found: Assessment, specs: Sequence[SourceSpec], runs: Sequence[InFlight]) -> Limits:
-    month = found.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    day = found.now.replace(hour=0, minute=0, second=0, microsecond=0)
-    used = {}
-    for spec in specs:
-        if spec.quota is not None:
-            begun = month if spec.quota.per == "month" else day
-            ours = (pl.col("source") == spec.name) & (pl.col("received_at") >= begun)
-            used[spec.name] = int(found.evidence.fetches.filter(ours)["attempts"].sum())
     filling = {run.run_id for run in runs if run.trigger == "gap"}
     return Limits(
         runs=max(0, GAP_RUNS - len(filling)),
-        budgets=quota_left(found, specs, used),
+        budgets=quota_left(found.evidence.fetches, specs, found.now),
         busy={run.source for run in runs},
         probe_at=found.probe_at,
     )

@@ -1,0 +1,185 @@
+"""Alerting: gathers what the alert rules look at, and has them told. Dagster concept: sensors.
+
+The rules, when something is told again, and the channels are `intel_assets.alerts`.
+https://docs.dagster.io/guides/automate/sensors
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+from cronsim import CronSim
+
+from intel_assets.alerts import engine
+from intel_assets.alerts.facts import FRAMES, Facts
+from intel_assets.clock import system_clock
+from intel_assets.coverage import findings
+from intel_assets.coverage.assess import quota_used
+from intel_assets.coverage.evidence import fetches
+from intel_assets.coverage.tables import COVERAGE
+from intel_assets.engine import sources_off
+from intel_assets.lakehouse.format import check_format
+from intel_assets.lakehouse.layout import Layout
+from intel_assets.lakehouse.ops import CHECKS, FETCHES
+from intel_assets.lakehouse.tables import Table
+from intel_assets.orchestration.liveness import SOURCE_TAG
+from intel_assets.settings import Settings, load_settings
+from intel_assets.sources.spec import SourceSpec
+from intel_assets.world import world_clock
+
+LOOKED_BACK = timedelta(hours=24)
+_RUNS = 50
+
+
+def alert_sensor(specs: Sequence[SourceSpec], settings: Settings) -> dg.SensorDefinition:
+    """Return the sensor that tells what is wrong."""
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=max(60, settings.sensor_seconds),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells what is wrong, once, again while it lasts, and when it is over.",
+    )
+    def tell(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        return dg.SkipReason(f"{look(context.instance, specs, load_settings())}.")
+
+    return tell
+
+
+def look(
+    instance: dg.DagsterInstance, specs: Sequence[SourceSpec], settings: Settings
+) -> engine.Summary:
+    """Look once: gather the facts, judge them, write and tell what is to be told."""
+    check_format(settings.layout, create=True)
+    clock = world_clock(settings)
+    found = gather(instance, specs, settings, clock())
+    return engine.run(settings.layout, found, settings.channels, clock)
+
+
+def gather(
+    instance: dg.DagsterInstance, specs: Sequence[SourceSpec], settings: Settings, now: datetime
+) -> Facts:
+    """Gather what the rules look at."""
+    layout, since = settings.layout, now - LOOKED_BACK
+    asked = fetches(layout, [spec.name for spec in specs])
+    return Facts(
+        now=now,
+        states=_states(layout),
+        fetches=_since(layout, "fetches", pl.col("received_at") >= since),
+        sources=_sources(instance, specs, settings, asked),
+        checks=_since(layout, "checks", pl.col("recorded_at") >= since)
+        .sort("recorded_at")
+        .unique(["source", "day", "name"], keep="last"),
+        quota=quota_used(asked, specs, now),
+        failed_runs=_failed_runs(instance),
+        disk=_disk(settings),
+    )
+
+
+def _states(layout: Layout) -> pl.DataFrame:
+    rows = Table(layout, COVERAGE).read_where(pl.lit(True)).sort("recorded_at")
+    newest = rows.unique(["source", "day"], keep="last")
+    return newest.filter(pl.col("state") != "complete")
+
+
+def _since(layout: Layout, name: str, condition: pl.Expr) -> pl.DataFrame:
+    contract = {"fetches": FETCHES, "checks": CHECKS}[name]
+    return Table(layout, contract).read_columns(FRAMES[name].names(), condition)
+
+
+def _sources(
+    instance: dg.DagsterInstance,
+    specs: Sequence[SourceSpec],
+    settings: Settings,
+    asked: pl.DataFrame,
+) -> pl.DataFrame:
+    off = sources_off(settings, specs)
+    health = findings.health(asked, specs).select("source", "last_success")
+    first = asked.group_by("source").agg(since=pl.col("received_at").min())
+    rows = [
+        {
+            "source": spec.name,
+            "kind": spec.kind,
+            "every": _pause(spec.cadence),
+            "longest_pause": spec.calendar.longest_pause,
+            "enabled": spec.name not in off,
+            "last_good_run": _last_good_run(instance, spec),
+        }
+        for spec in specs
+    ]
+    wanted = FRAMES["sources"]
+    schema = {name: wanted[name] for name in wanted if name not in ("since", "last_success")}
+    return (
+        pl.DataFrame(rows, schema=schema)
+        .join(health, on="source", how="left")
+        .join(first, on="source", how="left")
+    )
+
+
+def _pause(cadence: str) -> timedelta:
+    """Return the longest time between two of the next ticks."""
+    ticks = CronSim(cadence, datetime(2026, 1, 5, tzinfo=UTC))
+    moments = [next(ticks) for _ in range(8)]
+    return max(b - a for a, b in zip(moments, moments[1:], strict=False))
+
+
+def _last_good_run(instance: dg.DagsterInstance, spec: SourceSpec) -> datetime | None:
+    wanted = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={SOURCE_TAG: spec.name})
+    for record in instance.get_run_records(wanted, limit=1):
+        return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else None
+    return None
+
+
+def _failed_runs(instance: dg.DagsterInstance) -> pl.DataFrame:
+    # Dagster counts by this machine's time, whatever time the lake lives in.
+    wanted = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE], updated_after=system_clock() - LOOKED_BACK
+    )
+    rows = [
+        (
+            record.dagster_run.run_id,
+            record.dagster_run.tags.get(SOURCE_TAG, ""),
+            _why(instance, record.dagster_run.run_id),
+            datetime.fromtimestamp(record.end_time, UTC) if record.end_time else None,
+        )
+        for record in instance.get_run_records(wanted, limit=_RUNS)
+    ]
+    return pl.DataFrame(rows, schema=FRAMES["failed_runs"], orient="row").drop_nulls("at")
+
+
+def _why(instance: dg.DagsterInstance, run_id: str) -> str:
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    for record in instance.get_records_for_run(run_id, of_type=kinds, limit=1).records:
+        event = record.event_log_entry.dagster_event
+        if event is not None and event.is_step_failure:
+            told = event.step_failure_data.user_failure_data
+            error = event.step_failure_data.error
+            if told and told.description:
+                return told.description
+            if error is not None:
+                return (error.cause or error).message.strip()
+        if event is not None:
+            return event.message or "The run failed."
+    return "The run failed."
+
+
+def _disk(settings: Settings) -> pl.DataFrame:
+    places = {"state": settings.state.absolute()}
+    if settings.layout.is_local:
+        places["lake"] = Path(settings.layout.base)
+    return pl.DataFrame(list(_usage(places)), schema=FRAMES["disk"], orient="row")
+
+
+def _usage(places: Mapping[str, Path]) -> Iterator[tuple[str, int, int]]:
+    """Yield the file systems that some folders are on, each once."""
+    seen = set()
+    for name, folder in places.items():
+        there = next((f for f in (folder, *folder.parents) if f.exists()), Path("/"))
+        device = there.stat().st_dev
+        if device not in seen:
+            seen.add(device)
+            usage = shutil.disk_usage(there)
+            yield name, usage.free, usage.total
