@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
 
 from intel_assets.alerts import delivery, rules, senders
-from intel_assets.alerts.channels import Channels
-from intel_assets.alerts.delivery import Patience
+from intel_assets.alerts.channels import Channels, Target
+from intel_assets.alerts.delivery import Item, Patience
 from intel_assets.alerts.facts import Facts
 from intel_assets.alerts.ledger import Manners, decide
 from intel_assets.alerts.tables import ALERTS, DELIVERIES, Ledger, newest
-from intel_assets.clock import Clock
+from intel_assets.clock import Clock, system_clock
 from intel_assets.lakehouse.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def run(
     channels: Channels,
     clock: Clock,
     patience: Patience | None = None,
+    wall: Clock = system_clock,
 ) -> Summary:
     """Judge the facts, write what is to be said of them, and say it.
 
@@ -104,6 +106,8 @@ def run(
         channels: Where it is told.
         clock: Says now.
         patience: How long and how often a target is tried.
+        wall: The time that receivers live in, whatever time the lake does: it dates mails and
+            signatures.
 
     Raises:
         StorageError: If the lake cannot be read or written.
@@ -121,7 +125,11 @@ def run(
     for row in said.iter_rows(named=True):
         log.info("alert %s: %s %s", row["state"], row["rule"], row["subject"])
     alerts = pl.concat([before, said])
-    sent, waiting = _deliver(layout, alerts, deliveries, channels, clock, patience)
+
+    def send(items: Sequence[Item]) -> list[tuple[Item, str | None]]:
+        return senders.send(items, channels, patience, wall)
+
+    sent, waiting = _deliver(layout, alerts, deliveries, channels.targets, clock, patience, send)
     states = Counter(said["state"])
     return Summary(
         findings=len(judged.findings),
@@ -151,25 +159,26 @@ def _deliver(
     layout: Layout,
     alerts: pl.DataFrame,
     deliveries: pl.DataFrame,
-    channels: Channels,
+    targets: Sequence[Target],
     clock: Clock,
     patience: Patience,
+    send: Callable[[Sequence[Item]], list[tuple[Item, str | None]]],
 ) -> tuple[Counter[str], int]:
     """Claim what is due, send it, and note what became of it; return that, and what waits."""
     now = clock()
     recent = alerts.filter(pl.col("recorded_at") > now - patience.horizon)
-    made = delivery.plan(recent, deliveries, channels.targets, now, patience)
+    made = delivery.plan(recent, deliveries, targets, now, patience)
     if made.rows.is_empty():
         return Counter(), made.waiting
     told = Ledger(layout, DELIVERIES)
 
     def claim(rows: pl.DataFrame) -> pl.DataFrame:
         nonlocal made
-        made = delivery.plan(recent, rows, channels.targets, now, patience)
+        made = delivery.plan(recent, rows, targets, now, patience)
         return made.rows
 
     _, claimed = told.extend(claim, now - patience.horizon, _BEGUN)
-    results = senders.send(made.items, channels, patience, clock)
+    results = send(made.items)
     for item, error in results:
         if error is not None:
             log.warning(

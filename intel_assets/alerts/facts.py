@@ -108,7 +108,7 @@ class Facts:
         quota: What was used of each quota in the period that is running now, no earlier ones;
             the newest row of each source in `ops.quota`.
         failed_runs: The runs that failed in the last 24 hours or more. `source` is empty for a run
-            of the aggregated tables. `at` is when the run ended.
+            of the aggregated tables. `at` is when the run ended, in the time that `now` is in.
         disk: The file systems that are written to: a row for each place (the lake if it is a
             folder, the state folder); places on one file system should be one row.
         deliveries: What became of messages; `alerts.engine.run` fills it in.

@@ -103,7 +103,7 @@ def _worst_of_each(findings: Iterable[Finding]) -> Mapping[str, Finding]:
     """Return one finding for each alert, whatever their order: the worst."""
 
     def badness(one: Finding) -> tuple[int, float, str, str, str]:
-        return SEVERITIES.index(one.severity), one.magnitude, one.message, one.do, one.run_id
+        return SEVERITIES.index(one.severity), one.magnitude, one.message, one.advice, one.run_id
 
     worst: dict[str, Finding] = {}
     for one in findings:
@@ -148,7 +148,7 @@ def _row(
         "severity": finding.severity,
         "state": state,
         "message": finding.message,
-        "do": finding.do,
+        "advice": finding.advice,
         "magnitude": float(finding.magnitude),
         "opened_at": opened_at,
         "until": at + pause,
@@ -165,7 +165,7 @@ def _resolved(last: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return told | {
         "state": "resolved",
         "message": message,
-        "do": "",
+        "advice": "",
         "until": at,
         "recorded_at": at,
     }

@@ -80,7 +80,7 @@ def webhook(row: Row) -> bytes:
         "state": row["state"],
         "title": title(row),
         "message": plain(row["message"], _MOST),
-        "do": plain(row["do"], _MOST),
+        "advice": plain(row["advice"], _MOST),
         "magnitude": row["magnitude"] if math.isfinite(row["magnitude"]) else None,
         "opened_at": _iso(row["opened_at"]),
         "recorded_at": _iso(row["recorded_at"]),
@@ -132,8 +132,8 @@ def email(row: Row, sender: str, to: Sequence[str], at: datetime) -> EmailMessag
 
 def _lines(row: Row) -> list[str]:
     """Return what is wrong and what to do."""
-    what, do = plain(row["message"], _MOST), plain(row["do"], _MOST)
-    return [line for line in (what, f"What to do: {do}" if do else "") if line]
+    what, advice = plain(row["message"], _MOST), plain(row["advice"], _MOST)
+    return [line for line in (what, f"What to do: {advice}" if advice else "") if line]
 
 
 def _about(row: Row) -> str:

@@ -41,7 +41,7 @@ class Finding:
         subject: What it is about, in a word. Rule, source and subject name the alert.
         severity: How urgent it is.
         message: What is wrong.
-        do: What to do about it.
+        advice: What to do about it.
         magnitude: How bad it is, in the rule's own measure; twice as much is worse.
         run_id: The run that it is about, if any.
     """
@@ -51,7 +51,7 @@ class Finding:
     subject: str
     severity: Severity
     message: str
-    do: str
+    advice: str
     magnitude: float
     run_id: str = ""
 
@@ -106,8 +106,8 @@ def _run_failed(facts: Facts) -> Iterator[Finding]:
             subject=whose,
             severity="warning",
             message=f"{what} {moment(last['at'])}: {_said(last['message'])}",
-            do=f"Look at run {plain(last['run_id'], 60)} in Dagster; `intel gaps` shows what is "
-            "missing; it is tried again by itself.",
+            advice=f"Look at run {plain(last['run_id'], 60)} in Dagster; `intel gaps` shows "
+            "what is missing, and it is tried again by itself.",
             magnitude=runs.height,
             run_id=plain(last["run_id"], 60),
         )
@@ -135,7 +135,7 @@ def _gap_about_to_be_lost(facts: Facts) -> Iterator[Finding]:
             severity="critical" if remains <= _AT_THE_LAST else "warning",
             message=f"{source} lacks {_days(days)}; the first of them is lost after "
             f"{moment(first)}, in {lasting(remains)}.",
-            do=f"`{_backfill(source, days)}` asks for them now; "
+            advice=f"`{_backfill(source, days)}` asks for them now; "
             f"`{_explain(source, soonest)}` says what was tried.",
             # Half the time left is twice as bad; below an hour it does not matter any more.
             magnitude=days.height * (_AT_RISK / max(remains, _HOUR)),
@@ -152,8 +152,8 @@ def _gap_lost(facts: Facts) -> Iterator[Finding]:
             subject=source,
             severity="critical",
             message=f"{source} lost {_days(days)}: {_said(days['reason'][0])}",
-            do=f"`{_explain(source, days['day'][0])}` tells the whole story. Somebody else's copy "
-            f"of the file can be taken in with `intel land {source}`.",
+            advice=f"`{_explain(source, days['day'][0])}` tells the whole story. Somebody's "
+            f"copy of the file can be taken in with `intel land {source}`.",
             magnitude=days.height,
         )
 
@@ -171,7 +171,7 @@ def _source_over_quota(facts: Facts) -> Iterator[Finding]:
             severity="critical" if over else "warning",
             message=f"{source} was asked {row['used']:,} times since {row['period']}; "
             f"{count(row['allowed'], 'request')} are allowed. Its days wait for the next period.",
-            do="Look for runs that were started by hand; if it happens again, declare a slower "
+            advice="Look for runs that were started by hand; if it happens again, declare a slower "
             f"cadence for it. `intel source disable {source}` stops asking.",
             magnitude=row["used"] / max(1, row["allowed"]),
         )
@@ -194,8 +194,8 @@ def _failure_rate(facts: Facts) -> Iterator[Finding]:
             severity="critical" if rate >= _MOSTLY else "warning",
             message=f"{failed.height} of the last hour's {asked.height} requests to {source} "
             f"failed ({rate:.0%}), the last with {_said(failed['error'][-1])}",
-            do="It is asked again with growing pauses. `intel doctor --connect` asks once and says "
-            f"what is wrong; `intel source disable {source}` stops asking.",
+            advice="It is asked again with growing pauses. `intel doctor --connect` asks once "
+            f"and says what is wrong; `intel source disable {source}` stops asking.",
             magnitude=rate,
         )
 
@@ -223,7 +223,7 @@ def _nothing_ingested(facts: Facts) -> Iterator[Finding]:
             severity="critical" if times >= 4 else "warning",
             message=f"Nothing came from {source} {when}, and it is asked every "
             f"{lasting(row['every'])}.",
-            do="`intel doctor --connect` asks once and says what is wrong; `intel health` says "
+            advice="`intel doctor --connect` asks once and says what is wrong; `intel health` says "
             f"whether the daemon runs. `intel source disable {source}` stops asking.",
             magnitude=times,
         )
@@ -241,8 +241,8 @@ def _volume_collapse(facts: Facts) -> Iterator[Finding]:
             severity="warning",
             message=f"{source} has far fewer records than usual on {_days(days)}; on "
             f"{last['day']} {last['value']:,.0f} instead of about {last['usual']:,.0f}.",
-            do=f"Compare with the source itself. `{_backfill(source, days)}` asks again, as far "
-            "back as it can answer.",
+            advice=f"Compare with the source itself. `{_backfill(source, days)}` asks again, "
+            "as far back as it can answer.",
             magnitude=days.height,
         )
 
@@ -258,7 +258,7 @@ def _schema_change(facts: Facts) -> Iterator[Finding]:
             severity="warning",
             message=f"The records of {source} have changed on {_days(days)}: "
             f"{_said(last['description'])}",
-            do="What came is kept. Mend its parser and contract, then "
+            advice="What came is kept. Mend its parser and contract, then "
             f"`intel replay {source}{_between(days)}`.",
             # Every day says it again; only another column would be worse.
             magnitude=days["description"].n_unique(),
@@ -279,7 +279,7 @@ def _partitions_failed(facts: Facts) -> Iterator[Finding]:
             severity="warning",
             message=f"{source} could not fill {_days(days)}, and they are not tried any more. "
             f"{last['day']}: {_said(last['reason'])}",
-            do=f"`{_explain(source, last['day'])}` tells what was tried. When the reason is "
+            advice=f"`{_explain(source, last['day'])}` tells what was tried. When the reason is "
             f"mended, `{_backfill(source, days)}` tries again.",
             magnitude=days.height,
         )
@@ -298,10 +298,10 @@ def _disk_nearly_full(facts: Facts) -> Iterator[Finding]:
             source="",
             subject=place,
             severity="critical" if critical else "warning",
-            message=f"{free_bytes / _GIB:.1f} GiB of {total_bytes / _GIB:.0f} GiB are free where "
-            f"{place} stands.",
-            do="Free some space: `intel upkeep` removes what nothing needs any more. When it is "
-            "full, runs fail and nothing is lost.",
+            message=f"{free_bytes / _GIB:.1f} GiB of {total_bytes / _GIB:.0f} GiB are free on the "
+            f"disk that holds {place}.",
+            advice="Free some space: `intel upkeep` removes what nothing needs any more. When "
+            "it is full, runs fail and nothing is lost.",
             magnitude=max(_LOW_SHARE * total_bytes, _LOW_BYTES) / max(1, free_bytes),
         )
 
@@ -332,8 +332,8 @@ def _delivery_failed(facts: Facts) -> Iterator[Finding]:
             severity="critical",
             message=f"{count(rows.height, 'message')} could not be delivered by {by}: "
             f"{_said(rows['error'][-1])}",
-            do=f"Check the settings of the {channel} channel (docs/alerts.md). What was to be told "
-            "stands in ops.alerts.",
+            advice=f"Check the settings of the {channel} channel (docs/alerts.md). What was to be "
+            "told stands in ops.alerts.",
             magnitude=rows.height,
         )
 

@@ -41,7 +41,7 @@ class AlertRow(pa.DataFrameModel):
     severity: pl.String = field("warning or critical.", isin=SEVERITIES)
     state: pl.String = field("open, worse, reminded (it still stands) or resolved.", isin=STATES)
     message: pl.String = field("What is wrong.", cls="internal")
-    do: pl.String = field("What to do about it.", cls="internal")
+    advice: pl.String = field("What to do about it.", cls="internal")
     magnitude: pl.Float64 = field("How bad it is, in the rule's own measure.")
     opened_at: Instant = field("When the alert was opened, this time.")
     until: Instant = field("Until when nothing more is said of it unless it gets worse.")
@@ -116,7 +116,7 @@ class Ledger:
         """
         before = self._table.contract.empty()
 
-        def follow(table: DeltaTable | None) -> pl.DataFrame:
+        def follow(table: DeltaTable) -> pl.DataFrame:
             nonlocal before
             before = self._rows(table, since, always)
             return build(before)
@@ -137,16 +137,14 @@ class Ledger:
 class _Serial(Table):
     """A table whose writers come one after the other."""
 
-    def extend(self, build: Callable[[DeltaTable | None], pl.DataFrame]) -> pl.DataFrame:
+    def extend(self, build: Callable[[DeltaTable], pl.DataFrame]) -> pl.DataFrame:
         for attempt in range(MAX_TRIES):
-            table = self.open()
-            rows = self.contract.conform(build(table))
-            if rows.is_empty():
-                return rows
             try:
-                if table is None:
-                    self._create()
-                    continue
+                # Made also where there is nothing to add, so that it can be asked.
+                table = self.open() or self._create()
+                rows = self.contract.conform(build(table))
+                if rows.is_empty():
+                    return rows
                 with storage_errors(self.uri):
                     self._commit(table, rows)
             except CommitFailedError as error:

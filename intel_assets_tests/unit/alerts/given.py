@@ -105,7 +105,7 @@ def finding(**given: Any) -> Finding:
         "subject": "/lake",
         "severity": "warning",
         "message": "little is free.",
-        "do": "Free some.",
+        "advice": "Free some.",
         "magnitude": 1.0,
     }
     return Finding(**usual | given)

@@ -56,6 +56,7 @@ class Watch:
     channels: Channels = field(default_factory=Channels)
     now: datetime = NOW
     patience: Patience = QUICK
+    ahead: timedelta = timedelta()
 
     def look(self, *, after: timedelta = timedelta(), **wrong: list[dict[str, Any]]) -> Summary:
         self.now += after
@@ -65,6 +66,7 @@ class Watch:
             self.channels,
             lambda: self.now,
             self.patience,
+            lambda: self.now + self.ahead,
         )
 
     @property
@@ -184,6 +186,13 @@ def test_alerts_are_asked_in_sql_and_outlive_upkeep(watch: Watch, hook: Hook) ->
     assert watch.look(after=MINUTE, **FULL).opened == 1
 
 
+def test_a_lake_without_an_alert_can_be_asked_for_them(watch: Watch) -> None:
+    assert watch.look().quiet
+    with Catalog(watch.layout).connect() as con:
+        for table in ("alerts", "deliveries"):
+            assert con.sql(f"SELECT count(*) FROM ops.{table}").fetchone() == (0,)
+
+
 def test_facts_that_were_not_to_be_had_are_named(watch: Watch) -> None:
     watch.look(**FULL)
     summary = run(watch.layout, Facts(now=NOW), Channels(), lambda: NOW + HOUR)
@@ -225,6 +234,18 @@ def test_the_webhooks_signature_verifies_and_a_replay_is_told_apart(
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
     assert json.loads(second.body)["type"] == "alert.open"
+
+
+def test_signatures_and_mails_are_dated_in_the_time_of_those_who_get_them(
+    watch: Watch, hook: Hook, mails: Mails
+) -> None:
+    watch.channels = replace(webhook(hook), email=mailing(mails.port).email)
+    watch.ahead = 400 * DAY
+    watch.look(**FULL)
+    sent = (NOW + watch.ahead).timestamp()
+    assert int(hook.calls[0].headers["webhook-timestamp"]) == sent
+    assert read(mails.got[0])["Date"].datetime.timestamp() == sent
+    assert json.loads(hook.calls[0].body)["timestamp"] == "2026-06-10T12:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -475,7 +496,7 @@ def test_hostile_text_of_a_source_does_no_harm_on_any_channel(
         hook.calls[0].body.decode(),
         other.calls[0].body.decode(),
         *(read(one).as_string() for one in mails.got),
-        *(str(row[name]) for name in ("message", "do", "run_id")),
+        *(str(row[name]) for name in ("message", "advice", "run_id")),
     ]
     assert len(bodies) == 7
     for body in bodies:

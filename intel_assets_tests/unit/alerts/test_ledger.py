@@ -50,7 +50,7 @@ def test_a_finding_opens_an_alert_that_says_all_of_it() -> None:
         "severity": "warning",
         "state": "open",
         "message": one.message,
-        "do": one.do,
+        "advice": one.advice,
         "magnitude": 1.0,
         "opened_at": NOW,
         "until": NOW + 4 * HOUR,
@@ -151,7 +151,7 @@ def test_what_is_gone_is_resolved_once_and_told_what_it_was() -> None:
     told.at(NOW, finding())
     assert told.at(NOW + HOUR) == ["resolved"]
     assert told.last["message"] == "It no longer holds: little is free."
-    assert (told.last["do"], told.last["opened_at"]) == ("", NOW)
+    assert (told.last["advice"], told.last["opened_at"]) == ("", NOW)
     assert told.at(NOW + 2 * HOUR) == []
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import email
-import hashlib
-import hmac
 import json
+import re
 from datetime import date, timedelta
 from email import policy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from intel_assets.alerts import messages
 from intel_assets.alerts.ledger import decide
 from intel_assets.alerts.rules import RULES
-from intel_assets.alerts.tables import ALERTS
+from intel_assets.alerts.tables import ALERTS, STATES
 from intel_assets.alerts.words import count, lasting, plain, span
 from intel_assets_tests.unit.alerts.given import DAY, HOUR, MINUTE, NOW, finding
 
@@ -31,7 +30,7 @@ HOSTILE = (
 
 def row(**given: Any) -> dict[str, Any]:
     """A row of ops.alerts."""
-    made = finding(message="What is wrong.", do="What helps.")
+    made = finding(message="What is wrong.", advice="What helps.")
     return {**decide([made], ALERTS.empty(), NOW).row(0, named=True), **given}
 
 
@@ -130,7 +129,7 @@ def test_slack_is_told_severity_source_what_and_what_to_do() -> None:
     assert len(body["blocks"][0]["text"]["text"]) <= 150
 
 
-@pytest.mark.parametrize("where", ["message", "do", "subject"])
+@pytest.mark.parametrize("where", ["message", "advice", "subject"])
 def test_slack_text_calls_nobody_and_links_nowhere(where: str) -> None:
     body = messages.slack(row(**{where: HOSTILE}))
     texts = [body["text"], *(json.dumps(b, ensure_ascii=False) for b in body["blocks"])]
@@ -143,7 +142,7 @@ def test_slack_text_calls_nobody_and_links_nowhere(where: str) -> None:
 # -- e-mail ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["message", "do", "subject", "source", "rule", "run_id"])
+@pytest.mark.parametrize("where", ["message", "advice", "subject", "source", "rule", "run_id"])
 def test_no_text_injects_a_header_into_a_mail(where: str) -> None:
     written = messages.email(row(**{where: HOSTILE}), "a@example.org", ["b@example.org"], NOW)
     read = email.message_from_bytes(written.as_bytes(), policy=policy.default)
@@ -204,7 +203,7 @@ def test_the_webhooks_json_is_as_documented() -> None:
             "state": "open",
             "title": "[warning] Disk nearly full: /lake",
             "message": "What is wrong.",
-            "do": "What helps.",
+            "advice": "What helps.",
             "magnitude": 1.0,
             "opened_at": "2026-06-10T12:00:00Z",
             "recorded_at": "2026-06-10T12:00:00Z",
@@ -215,18 +214,37 @@ def test_the_webhooks_json_is_as_documented() -> None:
 
 
 def test_the_webhooks_json_is_harmless_in_a_page_and_always_json() -> None:
-    event = messages.webhook(row(message=HOSTILE, do=HOSTILE, subject=HOSTILE, run_id=HOSTILE))
+    event = messages.webhook(row(message=HOSTILE, advice=HOSTILE, subject=HOSTILE, run_id=HOSTILE))
     assert b"<" not in event
     assert b"http://" not in event
     assert json.loads(messages.webhook(row(magnitude=float("inf"))))["data"]["magnitude"] is None
 
 
+def documented() -> dict[str, str]:
+    """The fenced blocks of docs/alerts.md by a word that only one of them holds."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "alerts.md").read_text("utf-8")
+    found = re.findall(r"^```(?:python|json)\n(.*?)^```$", text, re.M | re.S)
+    words = ("def verify", "webhook-id", '"version"')
+    return {word: next(one for one in found if word in one) for word in words}
+
+
 def verified(headers: dict[str, str], body: bytes, key: bytes, now: float) -> bool:
-    """Verify as docs/alerts.md tells receivers to."""
-    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-    digest = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-    fresh = abs(now - int(headers["webhook-timestamp"])) <= 300
-    return fresh and hmac.compare_digest(f"v1,{digest}", headers["webhook-signature"])
+    """Verify with the very lines that docs/alerts.md gives to receivers."""
+    names: dict[str, Any] = {}
+    exec(documented()["def verify"], names)
+    return bool(names["verify"](headers, body, key, now))
+
+
+def test_the_webhooks_json_has_the_fields_of_the_documents() -> None:
+    told, sent = json.loads(documented()['"version"']), json.loads(messages.webhook(row()))
+    assert list(told) == list(sent)
+    assert list(told["data"]) == list(sent["data"])
+    assert told["version"] == messages.VERSION
+
+
+def test_the_documents_tell_every_rule_and_state() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "alerts.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.M)) == set(RULES) | set(STATES)
 
 
 def test_a_signature_verifies_and_a_changed_body_key_id_or_time_does_not() -> None:

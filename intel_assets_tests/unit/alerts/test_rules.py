@@ -45,7 +45,7 @@ def test_a_failed_run_is_told_with_its_reason_and_its_run() -> None:
         1,
     )
     assert "boom" in one.message
-    assert "run-1" in one.do
+    assert "run-1" in one.advice
 
 
 def test_many_failed_runs_of_a_source_are_one_finding() -> None:
@@ -83,8 +83,8 @@ def test_days_that_are_lost_soon_are_one_finding_with_their_ranges() -> None:
     assert (one.rule, one.severity) == ("gap_about_to_be_lost", "warning")
     assert "4 days (2026-05-11 to 2026-05-13, 2026-05-20)" in one.message
     assert "2026-06-11 08:00 UTC" in one.message
-    assert "intel backfill urlhaus --from 2026-05-11 --to 2026-05-20" in one.do
-    assert "intel gaps --explain urlhaus 2026-05-11" in one.do
+    assert "intel backfill urlhaus --from 2026-05-11 --to 2026-05-20" in one.advice
+    assert "intel gaps --explain urlhaus 2026-05-11" in one.advice
 
 
 def test_a_gap_gets_worse_as_its_end_nears() -> None:
@@ -146,7 +146,7 @@ def test_days_that_nothing_tries_any_more_want_a_person() -> None:
     one = only(found(states=states))
     assert one.rule == "partitions_failed"
     assert "3 days (2026-06-01 to 2026-06-02, 2026-06-04)" in one.message
-    assert "intel gaps --explain urlhaus 2026-06-04" in one.do
+    assert "intel gaps --explain urlhaus 2026-06-04" in one.advice
 
 
 # -- requests ----------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_a_used_up_quota_is_a_warning_and_an_overdrawn_one_critical() -> None:
     assert only(found(quota=[{"used": 100}])).severity == "warning"
     one = only(found(quota=[{"used": 101}]))
     assert (one.severity, one.rule) == ("critical", "source_over_quota")
-    assert "intel source disable urlhaus" in one.do
+    assert "intel source disable urlhaus" in one.advice
     assert only(found(quota=[{"used": 5, "allowed": 0}])).magnitude == 5
 
 
@@ -242,7 +242,7 @@ def test_a_change_of_schema_is_told_with_what_changed_and_gets_worse_with_anothe
     one = only(found(checks=[drift | {"day": TODAY - n * DAY} for n in range(3)]))
     assert (one.rule, one.magnitude) == ("schema_change", 1)
     assert "new column asn" in one.message
-    assert "intel replay urlhaus --from 2026-06-08 --to 2026-06-10" in one.do
+    assert "intel replay urlhaus --from 2026-06-08 --to 2026-06-10" in one.advice
     other = drift | {"description": "host is gone", "day": TODAY - 5 * DAY}
     assert only(found(checks=[drift, other])).magnitude == 2
 
@@ -267,7 +267,7 @@ def test_a_disk_may_not_be_nearly_full(free: int, total: int, severity: str | No
     assert [(one.severity, one.subject) for one in findings] == (
         [(severity, "/lake")] if severity else []
     )
-    assert all("intel upkeep" in one.do for one in findings)
+    assert all("intel upkeep" in one.advice for one in findings)
 
 
 def test_a_channel_that_gave_messages_up_is_told_until_it_works_again() -> None:
