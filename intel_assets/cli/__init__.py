@@ -1,7 +1,7 @@
 """The `intel` command. One file for each kind of work; nothing heavy is imported here.
 
 Commands that only ask (`sql`, `status`, `quarantine`) import neither Dagster nor Pandera, so that
-they answer at once.
+they answer at once; those that watch import no Dagster.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from intel_assets import __version__
-from intel_assets.cli import ask, build, doctor, serve
+from intel_assets.cli import ask, build, doctor, serve, status, watch
 from intel_assets.cli.verbosity import set_verbosity, verbosity
 from intel_assets.errors import IntelError, UsageError
 
@@ -49,9 +49,11 @@ def _options(
     set_verbosity(verbose)
 
 
-for module in (build, ask, doctor, serve):
+for module in (build, status, ask, watch, doctor, serve):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
+for name, group in watch.APPS.items():
+    app.add_typer(group, name=name)
 
 
 def main() -> None:

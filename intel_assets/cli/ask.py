@@ -1,4 +1,4 @@
-"""Commands that only ask: `sql`, `status`, `quarantine`."""
+"""Commands that only ask: `sql` and `quarantine`; `status` is in status.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import duckdb
 import typer
 
 from intel_assets.cli import show
-from intel_assets.clock import parse_day, parse_instant, system_clock
+from intel_assets.clock import Clock, parse_day, parse_instant
 from intel_assets.errors import UsageError
 from intel_assets.lakehouse import sqldoor
 from intel_assets.lakehouse.catalog import Catalog
@@ -22,6 +22,7 @@ from intel_assets.lakehouse.format import check_format
 from intel_assets.lakehouse.layout import LAYERS
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
+from intel_assets.world import world_clock
 
 AsOf = Annotated[
     str | None, typer.Option("--as-of", metavar="T", help="What was known at that moment.")
@@ -71,22 +72,6 @@ def sql(
         show.answer(sqldoor.run(connection, text, timeout=seconds), form, out)
 
 
-def status(json: AsJson = False) -> None:
-    """Say how each source stands.
-
-    For each source and layer: days held, from when to when, rows, rows rejected; days that the
-    source did not have (missing) or that went wrong (failed) when last asked; last written (UTC).
-    """
-    settings = load_settings()
-    check_format(settings.layout)
-    with Catalog(settings.layout).connect() as connection:
-        columns, found = _status(connection)
-    if json:
-        show.records(columns, found)
-        return
-    show.rows(columns, found, f"{settings.layout.base} ({settings.mode})")
-
-
 def quarantine(
     source: Annotated[str, typer.Argument(help="The source.")],
     day: Annotated[
@@ -125,10 +110,11 @@ def locked(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Give a connection that user SQL may run on: the visible tables, and nothing else."""
     check_format(settings.layout)
-    catalog = Catalog(settings.layout)
+    clock = world_clock(settings)
+    catalog = Catalog(settings.layout, clock=clock)
     connection = catalog.connect(
-        as_of=past(as_of) if as_of else None,
-        shown_at=past(shown_at) if shown_at else None,
+        as_of=past(as_of, clock) if as_of else None,
+        shown_at=past(shown_at, clock) if shown_at else None,
         history=history,
     )
     with tempfile.TemporaryDirectory(prefix="intel-sql-") as spill, connection:
@@ -141,44 +127,16 @@ def locked(
         yield connection
 
 
-def past(text: str) -> datetime:
+def past(text: str, clock: Clock) -> datetime:
     """Read a moment that is not in the future; today, as a day, means now.
 
     Raises:
         UsageError: If it is no moment, or lies in the future.
     """
-    moment, now = parse_instant(text), system_clock()
+    moment, now = parse_instant(text), clock()
     if moment.date() > now.date():
         raise UsageError(f"{text} lies in the future.", f"It is {now:%Y-%m-%dT%H:%MZ}.")
     return min(moment, now)
 
 
-def _status(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[object, ...]]]:
-    columns = [
-        "source",
-        "layer",
-        "days",
-        "first",
-        "last",
-        "rows",
-        "rejected",
-        "missing",
-        "failed",
-        "written",
-    ]
-    known = registry.names()
-    exists = connection.execute(
-        "SELECT count(*) FROM duckdb_views() WHERE schema_name = 'ops' AND view_name = 'partitions'"
-    ).fetchone()
-    found: list[tuple[object, ...]] = []
-    if exists and exists[0]:
-        query = Path(__file__).with_name("status.sql").read_text("utf-8")
-        found = connection.execute(query).fetchall()
-    missing = sorted(set(known) - {row[0] for row in found})
-    return columns, [
-        *found,
-        *((name, "never fetched", *[None] * (len(columns) - 2)) for name in missing),
-    ]
-
-
-COMMANDS = {"sql": sql, "status": status, "quarantine": quarantine}
+COMMANDS = {"sql": sql, "quarantine": quarantine}

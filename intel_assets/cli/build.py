@@ -1,42 +1,41 @@
 """Commands that fill the lake: `run`, `land`, `replay`, `upgrade`.
 
-They import Dagster, which takes seconds, so they do it when they are called.
+They import Dagster, which takes seconds, so they do it when they are called (launching.py).
 """
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from uuid import uuid4
 
 import typer
-from rich.console import Console
 
-from intel_assets.cli import ask
-from intel_assets.cli.verbosity import verbosity
-from intel_assets.clock import parse_day, system_clock
-from intel_assets.errors import StorageError, UpstreamError, UsageError
+from intel_assets.cli import ask, rollout, status
+from intel_assets.cli.launching import Work, finish, launching, say
+from intel_assets.clock import Clock, parse_day
+from intel_assets.errors import UpstreamError, UsageError
+from intel_assets.lakehouse.format import check_format
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
+from intel_assets.world import demo_world, world_clock
 
 if TYPE_CHECKING:
-    from intel_assets.sources.pipeline import Pipeline
-    from intel_assets.sources.results import DayResult
     from intel_assets.sources.spec import SourceSpec
+    from intel_assets.sources.switches import Off
 
 DEFAULT_DAYS = 30
 
 From = Annotated[str | None, typer.Option("--from", metavar="DAY", help="First day (UTC).")]
 To = Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last day (UTC).")]
-_say = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def run(
-    sources: Annotated[list[str] | None, typer.Argument(help="Sources; all if left out.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Sources; all that are on if left out.")
+    ] = None,
     first: From = None,
     last: To = None,
 ) -> None:
@@ -46,47 +45,23 @@ def run(
     change only if the source says something new. A state feed is asked for today alone.
     """
     settings = load_settings()
-    days = _days(first, last)
+    clock = world_clock(settings)
     for name in sources or []:
         registry.known(name)
-
-    from intel_assets.definitions import build_definitions
-    from intel_assets.engine import open_engine
-    from intel_assets.logs import configure_logs
-    from intel_assets.orchestration.instance import open_instance
-    from intel_assets.orchestration.runs import chunks, launch
-    from intel_assets.sources.extract import missing_secret
-    from intel_assets.world import demo_world, world_clock
-
-    definitions = build_definitions(settings=settings)
-    worst, clock = 0, world_clock(settings)
-    with demo_world(settings), open_instance(settings) as instance, open_engine(settings) as engine:
-        configure_logs(verbosity(), engine.secrets(registry.load()))
-        # One after the other: Dagster's logging deadlocks when two threads of a process run jobs.
-        # Where runs are processes (the UI, the daemon), sources go side by side.
-        for spec in registry.load(sources or []):
-            unset = [name for name in spec.secrets if name not in engine.secrets([spec])]
-            if unset and sources:
-                raise missing_secret(spec, unset[0])
-            if unset:
-                _say.print(f"{spec.name}: not configured, {unset[0]} is not set.", markup=False)
-                continue
-            wanted = _askable(spec, days, clock().date())
-            if not wanted and spec.kind == "state":
-                _say.print(f"{spec.name}: a state feed, it can only be asked today.", markup=False)
-                # Whoever names it wants something of it.
-                worst = max(worst, UpstreamError.exit_code if sources else 0)
-            elif not wanted:
-                _say.print(f"{spec.name}: it begins on {spec.start}.", markup=False)
-            for start, end in chunks(wanted):
-                began = time.monotonic()
-                with _say.status(f"{spec.name} {start}..{end}"):
-                    outcome = launch(definitions, instance, spec, start, end)
-                seconds = time.monotonic() - began
-                ended = outcome.message or "done"
-                _say.print(f"{spec.name} {start}..{end}: {ended} ({seconds:.1f} s)", markup=False)
-                worst = max(worst, outcome.exit_code)
-    _finish(settings, worst)
+    with demo_world(settings):
+        days = days_of(first, last, clock)
+        chosen = _chosen(settings, sources or [])
+        with launching(settings) as launcher:
+            for spec in chosen:
+                wanted = _askable(spec, days, clock().date())
+                if not wanted and spec.kind == "state":
+                    say(f"{spec.name}: a state feed, it can only be asked today.")
+                    # Whoever names it wants something of it.
+                    launcher.worst = max(launcher.worst, UpstreamError.exit_code if sources else 0)
+                elif not wanted:
+                    say(f"{spec.name}: it begins on {spec.start}.")
+                launcher.fetch(spec, wanted)
+        _end(settings, launcher.worst)
 
 
 def land(
@@ -107,7 +82,8 @@ def land(
     """
     settings = load_settings()
     registry.known(source)
-    received = ask.past(fetched_at) if fetched_at else system_clock()
+    clock = world_clock(settings)
+    received = ask.past(fetched_at, clock) if fetched_at else clock()
     for file in files:
         if not file.is_file():
             raise UsageError(f"There is no file {file}.", "Name files that are there.")
@@ -129,7 +105,7 @@ def replay(
     """
     settings = load_settings()
     registry.known(source)
-    days = _days(first, last)
+    days = days_of(first, last, world_clock(settings))
     _off_the_record(settings, source, lambda p: p.replay(days))
 
 
@@ -143,56 +119,51 @@ def upgrade() -> None:
     typer.echo(f"Format {text}." if len(passed) > 1 else f"Nothing to do: format {FORMAT}.")
 
 
-def _off_the_record(
-    settings: Settings, source: str, work: Callable[[Pipeline], Iterable[DayResult]]
-) -> None:
-    """Do work on a source outside a run, and tell Dagster how the days stand."""
-    from intel_assets.engine import open_engine
-    from intel_assets.logs import configure_logs
-    from intel_assets.orchestration.instance import open_instance
-    from intel_assets.orchestration.runs import report
-
+def _off_the_record(settings: Settings, source: str, work: Work) -> None:
     spec = registry.load([source])[0]
-    worst = 0
-    run_id = f"cli-{uuid4()}"
-    with open_instance(settings) as instance, open_engine(settings) as engine:
-        configure_logs(verbosity(), engine.secrets([spec]))
-        taken = 0
-        for result in work(engine.pipeline(spec, run_id)):
-            taken += 1
-            worst = max(worst, result.exit_code)
-            report(instance, spec, result, settings.layout, run_id)
-            _tell(result)
-    if not taken:
-        _say.print(f"Nothing of {source} was received for these days.", markup=False)
-    _finish(settings, worst)
+    with launching(settings) as launcher:
+        if not launcher.off_the_record(spec, work):
+            say(f"Nothing of {source} was received for these days.")
+    _end(settings, launcher.worst)
 
 
-def _tell(result: DayResult) -> None:
-    rows = {layer.layer: layer.rows for layer in result.layers}
-    counts = " · ".join(f"{layer} {count:,}" for layer, count in rows.items())
-    parts = [f"{result.day}: {result.state}", counts]
-    parts += [f"{result.rejected} rejected"] if result.rejected else []
-    _say.print(" · ".join(part for part in parts if part), markup=False)
-    if result.message:
-        _say.print(f"  {result.message}", markup=False)
-
-
-def _finish(settings: Settings, worst: int) -> None:
-    from intel_assets.lakehouse.catalog import Catalog
-
-    # A lake that could not be written cannot take this either, and one word of it is enough.
-    if settings.layout.is_local and worst != StorageError.exit_code:
-        Catalog(settings.layout).write_shipped()
-    ask.status()
+def _end(settings: Settings, worst: int) -> None:
+    finish(settings, worst)
+    status.status()
     if worst:
         sys.exit(worst)
 
 
-def _days(first: str | None, last: str | None) -> list[date]:
-    today = system_clock().date()
-    end = parse_day(last) if last else today
-    start = parse_day(first) if first else end - timedelta(days=DEFAULT_DAYS - 1)
+def _chosen(settings: Settings, sources: list[str]) -> list[SourceSpec]:
+    """Return the sources that are named, or those that are on.
+
+    Raises:
+        ConfigurationError: If one is named and off.
+    """
+    from intel_assets.engine import sources_off
+
+    specs = registry.load(sources)
+    check_format(settings.layout)
+    off: Mapping[str, Off] = sources_off(settings, specs)
+    for spec in specs:
+        if spec.name in off and sources:
+            raise rollout.refusal(settings, spec, off[spec.name])
+        if spec.name in off:
+            say(f"{spec.name}: left out, {rollout.why(off[spec.name])}.")
+    return [spec for spec in specs if spec.name not in off]
+
+
+def days_of(first: str | None, last: str | None, clock: Clock) -> list[date]:
+    """Return the days that --from and --to mean; the last 30 where they are left out.
+
+    Raises:
+        UsageError: If one is no day, or lies in the future, or they are the wrong way round.
+    """
+    end = parse_day(last) if last else None
+    start = parse_day(first) if first else None
+    today = clock().date()
+    end = end or today
+    start = start or end - timedelta(days=DEFAULT_DAYS - 1)
     if start > end:
         raise UsageError(f"The range {start} to {end} ends before it begins.", "Swap its ends.")
     if end > today:

@@ -25,7 +25,6 @@ from rich.console import Console
 from intel_assets import world
 from intel_assets.cli import show
 from intel_assets.cli.verbosity import verbosity
-from intel_assets.clock import system_clock
 from intel_assets.errors import ConfigurationError, IntelError
 from intel_assets.lakehouse.format import FORMAT, check_format, read_format
 from intel_assets.settings import Settings, load_settings
@@ -277,7 +276,7 @@ def _ask_all(settings: Settings, specs: list[SourceSpec]) -> Iterator[Finding]:
     from intel_assets.logs import configure_logs
 
     console = Console(stderr=True, highlight=False)
-    with world.demo_world(settings), open_engine(settings) as engine:
+    with world.demo_world(settings), open_engine(settings, world.world_clock(settings)) as engine:
         configure_logs(verbosity(), engine.secrets(specs))
         if not verbosity():  # A refusal stands in the table.
             logging.getLogger("intel_assets").setLevel(logging.ERROR)
@@ -290,12 +289,13 @@ def _ask_all(settings: Settings, specs: list[SourceSpec]) -> Iterator[Finding]:
 def _ask(engine: Engine, spec: SourceSpec) -> Finding:
     from intel_assets.sources.extract import extract
 
-    yesterday = system_clock().date() - timedelta(days=1)
+    # A whole day, where one that is over can be asked for.
+    day = engine.lake.clock().date() - timedelta(days=spec.kind == "event")
     # One attempt: what is asked is whether it answers now.
     once = replace(spec, policy=replace(spec.policy, attempts=1))
     with engine.upstream(once) as upstream:
-        asked = extract(once, [yesterday], upstream, engine.lake.landing, {}, engine.lake.clock)
-    return _answered(spec, asked.problems.get(yesterday), sum(f.bytes for f in asked.fetches))
+        asked = extract(once, [day], upstream, engine.lake.landing, {}, engine.lake.clock)
+    return _answered(spec, asked.problems.get(day), sum(f.bytes for f in asked.fetches))
 
 
 def _answered(spec: SourceSpec, problem: IntelError | None, size: int) -> Finding:

@@ -60,9 +60,23 @@ def rows(
     Console(file=stream, highlight=False, width=width).print(table)
 
 
+def second(moment: datetime | None) -> datetime | None:
+    """Return a moment without the fractions of its second, as people read it."""
+    return moment.replace(microsecond=0) if moment else None
+
+
+def counts(by_state: Mapping[str, int]) -> str | None:
+    """Return counts as text: `1,902 missing, 3 lost`; None if there are none."""
+    return ", ".join(f"{n:,} {state}" for state, n in by_state.items()) or None
+
+
 def records(columns: Sequence[str], values: Sequence[Sequence[Any]]) -> None:
     """Print rows as a JSON list of objects."""
-    found = [dict(zip(columns, row, strict=True)) for row in values]
+    document([dict(zip(columns, row, strict=True)) for row in values])
+
+
+def document(found: object) -> None:
+    """Print JSON: an object, or a list of them."""
     sys.stdout.write(json.dumps(found, default=_plain, indent=2, ensure_ascii=False) + "\n")
 
 

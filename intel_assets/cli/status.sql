@@ -1,9 +1,9 @@
--- How each source stands, summed up by layer. A partition stands as it was last written: a later
--- attempt that failed took nothing away. Whether days want looking at is what came last.
--- Records without a day stand in the partition 1970-01-01: rows and rejects, but no day.
+-- What each source holds: rows that stand in raw, rows that were rejected, and how its days came
+-- out when they were last asked for. A partition stands as it was last good.
 WITH partition_states AS (
-    SELECT *, state IN ('complete', 'empty') AS good
+    SELECT source, layer, name, day, state, rows, rejected, recorded_at
     FROM ops.partitions
+    WHERE layer IN ('raw', 'cleaned')
 ),
 
 newest AS (
@@ -15,9 +15,9 @@ newest AS (
 ),
 
 standing AS (
-    SELECT *, day > DATE '1970-01-01' AS dated
+    SELECT *
     FROM partition_states
-    WHERE good
+    WHERE layer = 'raw' AND state IN ('complete', 'empty')
     QUALIFY row_number() OVER (
         PARTITION BY source, layer, name, day ORDER BY recorded_at DESC
     ) = 1
@@ -26,38 +26,22 @@ standing AS (
 held AS (
     SELECT
         source,
-        layer,
-        count(*) FILTER (WHERE dated) AS days,
-        min(day) FILTER (WHERE dated) AS first_day,
-        max(day) FILTER (WHERE dated) AS last_day,
-        sum(rows) AS row_count,
-        max(recorded_at) AS written
+        count(*) FILTER (WHERE day > DATE '1970-01-01') AS days,
+        sum(rows) AS row_count
     FROM standing
-    GROUP BY source, layer
-),
-
-attempts AS (
-    SELECT
-        source,
-        layer,
-        sum(rejected) AS rejected,
-        count(*) FILTER (WHERE state IN ('missing', 'not_covered')) AS missing,
-        count(*) FILTER (WHERE state IN ('failed', 'rejected')) AS failed
-    FROM newest
-    GROUP BY source, layer
+    GROUP BY source
 )
 
 SELECT
     source,
-    layer,
-    coalesce(days, 0)::BIGINT AS days,
-    first_day,
-    last_day,
-    row_count::BIGINT AS row_count,
-    rejected::BIGINT AS rejected,
-    missing::BIGINT AS missing,
-    failed::BIGINT AS failed,
-    date_trunc('second', written) AS written
-FROM attempts
-LEFT JOIN held USING (source, layer)
-ORDER BY source, CASE layer WHEN 'raw' THEN 1 WHEN 'cleaned' THEN 2 ELSE 3 END
+    coalesce(any_value(held.days), 0)::BIGINT AS days,
+    any_value(held.row_count)::BIGINT AS row_count,
+    sum(newest.rejected)::BIGINT AS rejected,
+    count(*) FILTER (
+        WHERE newest.layer = 'raw' AND newest.state IN ('missing', 'not_covered')
+    )::BIGINT AS missing,
+    count(*) FILTER (WHERE newest.state IN ('failed', 'rejected'))::BIGINT AS failed,
+    max(newest.recorded_at) AS recorded_at
+FROM newest
+LEFT JOIN held USING (source)
+GROUP BY source

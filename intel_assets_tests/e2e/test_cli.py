@@ -10,8 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zipfile import ZipFile
@@ -20,135 +19,24 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from intel_assets import cli
 from intel_assets.cli import show
-from intel_assets.engine import open_engine
-from intel_assets.settings import Settings
 from intel_assets.simulator.server import Simulator
 from intel_assets.sources import registry
+from intel_assets_tests.e2e.commands import (
+    INTEL,
+    ROOT,
+    TODAY,
+    Answer,
+    Intel,
+    assert_short,
+    environment_of,
+    process,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
-INTEL = str(Path(sys.executable).parent / "intel")
 CANARY = "canary-7f3a9c51e2"
-TODAY = datetime(2025, 6, 10, 12, tzinfo=UTC)
 ASKING = ("sql", "status", "quarantine")
-COMMANDS = (*ASKING, "run", "land", "replay", "upgrade", "doctor", "simulate", "ui")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.err.splitlines()
-
-
-Intel = Callable[..., Answer]
-
-
-@pytest.fixture(scope="session")
-def played() -> Iterator[Simulator]:
-    with Simulator(seed=11, volume=0.5) as simulator:
-        simulator.clock.set(TODAY)
-        yield simulator
-
-
-@pytest.fixture(scope="session")
-def filled(tmp_path_factory: pytest.TempPathFactory, played: Simulator) -> Path:
-    """An installation whose lake holds some days of both sources; tests only ask it."""
-    folder = tmp_path_factory.mktemp("filled")
-    settings = Settings(
-        lake=str(folder / "lake"), state=folder / "state", simulator=played.url, mode="demo"
-    )
-    days = {
-        "tweetfeed": [date(2025, 5, 1) + timedelta(days=i) for i in range(4)],
-        "urlhaus": [date(2025, 6, 8)],
-    }
-    with open_engine(settings) as engine:
-        for spec in registry.load():
-            with engine.upstream(spec) as upstream:
-                asked = days.get(spec.name, [engine.lake.clock().date()])
-                list(engine.pipeline(spec, "test").materialize(asked, upstream))
-    return folder
-
-
-def _environment(folder: Path, played: Simulator) -> dict[str, str]:
-    return {
-        "INTEL_LAKE": str(folder / "lake"),
-        "INTEL_STATE": str(folder / "state"),
-        "INTEL_SIMULATOR": played.url,
-        "INTEL_MODE": "demo",
-        "DAGSTER_HOME": str(ROOT),
-        "INTEL_DAGSTER_STORAGE": str(folder / "state" / "dagster"),
-    }
-
-
-@pytest.fixture
-def intel(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    played: Simulator,
-) -> Intel:
-    """The command in this process, in an empty folder and on a lake of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ABUSECH_AUTH_KEY", raising=False)
-    monkeypatch.setenv("COLUMNS", "160")
-    for name, value in _environment(tmp_path, played).items():
-        monkeypatch.setenv(name, value)
-
-    def run(*arguments: str, environment: Mapping[str, str] | None = None) -> Answer:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["intel", *arguments])
-            for name, value in (environment or {}).items():
-                patch.setenv(name, value)
-            capsys.readouterr()
-            try:
-                cli.main()
-                code = 0
-            except SystemExit as left:
-                code = left.code if isinstance(left.code, int) else int(bool(left.code))
-        return Answer(code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def ask(intel: Intel, filled: Path) -> Intel:
-    """The command on the lake that is filled."""
-
-    def run(*arguments: str, environment: Mapping[str, str] | None = None) -> Answer:
-        own = {"INTEL_LAKE": str(filled / "lake"), "INTEL_STATE": str(filled / "state")}
-        return intel(*arguments, environment=own | dict(environment or {}))
-
-    return run
-
-
-def _process(
-    folder: Path, played: Simulator, *arguments: str, **more: str
-) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | _environment(folder, played) | more
-    return subprocess.run(
-        [INTEL, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def _short(answer: Answer, code: int) -> None:
-    assert answer.code == code, answer
-    assert 1 <= len(answer.lines) <= 3, answer.err
-    assert "Traceback" not in answer.err
-    assert "Unexpected" not in answer.err, answer.err
+WATCHING = ("gaps", "backfill", "health", "source")
+COMMANDS = (*ASKING, *WATCHING, "run", "land", "replay", "upgrade", "doctor", "simulate", "ui")
 
 
 # -- help ----------------------------------------------------------------------------------------
@@ -200,7 +88,7 @@ def test_a_command_line_that_makes_no_sense_is_explained_in_two_lines(
     intel: Intel, arguments: list[str], said: str
 ):
     answer = intel(*arguments)
-    _short(answer, 2)
+    assert_short(answer, 2)
     assert said in answer.err
     assert "--help` shows how it is used." in answer.lines[-1]
 
@@ -281,7 +169,7 @@ def test_an_answer_as_xlsx_is_a_sheet_in_which_formulas_stay_text(ask: Intel, tm
 @pytest.mark.parametrize("form", ["parquet", "xlsx"])
 def test_a_form_that_is_no_text_wants_a_file(ask: Intel, form: str):
     answer = ask("sql", "SELECT 1", "--format", form)
-    _short(answer, 2)
+    assert_short(answer, 2)
     assert f"Add --out answer.{form}." in answer.err
 
 
@@ -297,7 +185,7 @@ def test_every_form_can_go_into_a_file(ask: Intel, tmp_path: Path, form: show.Fo
 def test_a_file_that_cannot_be_written_is_said(ask: Intel, tmp_path: Path, form: show.Format):
     out = tmp_path / "nowhere" / "answer"
     answer = ask("sql", "SELECT 1", "--format", form.value, "--out", str(out))
-    _short(answer, 2)
+    assert_short(answer, 2)
     assert f"{out} cannot be written: No such file or directory." in answer.err
 
 
@@ -330,7 +218,7 @@ def test_as_of_reaches_the_aggregates(ask: Intel):
 
 def test_shown_at_ends_where_retention_ends(ask: Intel):
     answer = ask("sql", "SELECT 1", "--shown-at", "2001-01-01")
-    _short(answer, 6)
+    assert_short(answer, 6)
     assert "30 days" in answer.err
 
 
@@ -352,7 +240,7 @@ def test_a_runaway_query_is_ended(ask: Intel):
     began = time.monotonic()
     answer = ask("sql", "SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b",
                  "--timeout", "0.5")  # fmt: skip
-    _short(answer, 2)
+    assert_short(answer, 2)
     assert "took longer than 0.5 s" in answer.err
     assert time.monotonic() - began < 20
 
@@ -382,12 +270,12 @@ def test_a_query_is_read_from_standard_input(ask: Intel, monkeypatch: pytest.Mon
     ],
 )
 def test_sql_that_does_more_than_ask_is_refused(ask: Intel, query: str):
-    _short(ask("sql", query), 2)
+    assert_short(ask("sql", query), 2)
 
 
 def test_a_table_that_is_not_there_is_answered_with_those_that_are_near(ask: Intel):
     answer = ask("sql", "SELECT * FROM raw.twitterfeed")
-    _short(answer, 2)
+    assert_short(answer, 2)
     assert "Did you mean raw.tweetfeed" in answer.err
 
 
@@ -396,11 +284,11 @@ def test_the_tables_can_be_listed_as_the_help_says(ask: Intel):
     assert "cleaned,urlhaus" in answer.out.splitlines()
 
 
-def test_output_that_nobody_reads_to_its_end_is_no_failure(filled: Path, played: Simulator):
+def test_output_that_nobody_reads_to_its_end_is_no_failure(filled: Path, world: Simulator):
     command = f"{INTEL} sql 'FROM range(3000000)' --format csv | head -1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
-        env=os.environ | _environment(filled, played),
+        env=os.environ | environment_of(filled, world),
         cwd=filled,
         capture_output=True,
         text=True,
@@ -413,7 +301,7 @@ def test_output_that_nobody_reads_to_its_end_is_no_failure(filled: Path, played:
 
 
 def test_status_says_how_each_layer_stands(ask: Intel):
-    answer = ask("status")
+    answer = ask("status", "--layers")
     assert answer.code == 0
     title, head, *rows = answer.out.splitlines()
     assert "(demo)" in title
@@ -421,13 +309,13 @@ def test_status_says_how_each_layer_stands(ask: Intel):
     assert head.split() == [*names, "written"]
     assert [row.split()[:2] for row in rows] == [
         [name, layer]
-        for name in ("tweetfeed", "urlhaus")
+        for name in registry.names()
         for layer in ("raw", "cleaned", "aggregated")
     ]
 
 
 def test_status_for_machines_has_numbers_and_one_key_a_column(ask: Intel):
-    found = json.loads(ask("status", "--json").out)
+    found = json.loads(ask("status", "--layers", "--json").out)
     raw = next(row for row in found if (row["source"], row["layer"]) == ("tweetfeed", "raw"))
     assert (raw["days"], raw["first"], raw["last"]) == (4, "2025-05-01", "2025-05-04")
     assert raw["rows"] > 0
@@ -446,11 +334,11 @@ def test_a_later_attempt_that_fails_takes_nothing_away_from_the_status(
 ):
     sample = ROOT / "data" / "samples" / "tweetfeed_20250311.csv"
     assert intel("land", "tweetfeed", str(sample), "--day", "2025-03-11").code == 0
-    before = json.loads(intel("status", "--json").out)
+    before = json.loads(intel("status", "--layers", "--json").out)
     page = tmp_path / "page.csv"
     page.write_text("<html>we are down</html>")
     assert intel("land", "tweetfeed", str(page), "--day", "2025-03-11").code == 5
-    after = json.loads(intel("status", "--json").out)
+    after = json.loads(intel("status", "--layers", "--json").out)
     raw = {(row["source"], row["layer"]): row for row in after}["tweetfeed", "raw"]
     assert raw["failed"] == 1
     stands = ("source", "layer", "days", "first", "last", "rows")
@@ -477,7 +365,7 @@ def test_quarantine_of_a_source_without_rejects_says_so(ask: Intel):
 @pytest.mark.parametrize("command", ["run", "replay", "quarantine", "land"])
 def test_an_unknown_source_is_answered_with_the_one_that_was_meant(intel: Intel, command: str):
     answer = intel(command, "urlhause", *(["x.csv"] if command == "land" else []))
-    _short(answer, 2)
+    assert_short(answer, 2)
     assert answer.lines == [
         "UsageError: There is no source 'urlhause'.",
         "Did you mean 'urlhaus'?",
@@ -506,36 +394,36 @@ def test_a_day_or_file_that_cannot_be_is_said_before_anything_is_done(
 ):
     (tmp_path / "here.csv").write_text("x")
     answer = intel(*arguments)
-    _short(answer, 2)
+    assert_short(answer, 2)
     assert said in answer.err
     assert not (tmp_path / "state").exists()
 
 
 def test_a_key_that_is_missing_in_live_mode_is_named(intel: Intel):
     answer = intel("run", "urlhaus", environment={"INTEL_MODE": "live"})
-    _short(answer, 3)
+    assert_short(answer, 3)
     assert "urlhaus needs ABUSECH_AUTH_KEY, which is not set." in answer.err
 
 
 def test_a_mode_that_is_none_is_said(intel: Intel):
     answer = intel("status", environment={"INTEL_MODE": "lve"})
-    _short(answer, 3)
+    assert_short(answer, 3)
     assert "INTEL_MODE" in answer.err
 
 
 def test_a_folder_without_dagsters_settings_is_said(intel: Intel, tmp_path: Path):
     answer = intel("run", "tweetfeed", environment={"DAGSTER_HOME": str(tmp_path)})
-    _short(answer, 3)
+    assert_short(answer, 3)
     assert f"There is no dagster.yaml in {tmp_path}." in answer.err
 
 
-def test_a_source_that_refuses_is_an_upstream_failure(intel: Intel, played: Simulator):
-    number = played.faults.add("unauthorized", times=None)
+def test_a_source_that_refuses_is_an_upstream_failure(intel: Intel, world: Simulator):
+    number = world.faults.add("unauthorized", times=None)
     try:
         answer = intel("run", "tweetfeed", "--from", "2025-05-01", "--to", "2025-05-01")
     finally:
-        played.faults.remove(number)
-    _short(answer, 4)
+        world.faults.remove(number)
+    assert_short(answer, 4)
     assert "2025-05-01" in answer.err
 
 
@@ -543,7 +431,7 @@ def test_a_body_that_is_none_is_a_data_failure_and_kept(intel: Intel, tmp_path: 
     page = tmp_path / "page.csv"
     page.write_text("<html>we are down</html>")
     answer = intel("land", "tweetfeed", str(page), "--day", "2025-05-01")
-    _short(answer, 5)
+    assert_short(answer, 5)
     assert "line 1: this is a page and no list" in answer.err
     assert list((tmp_path / "lake" / "landing").rglob("*.zst"))
 
@@ -564,7 +452,7 @@ def test_a_lake_that_this_version_cannot_read_is_a_storage_failure(
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "lake.json").write_text(marker)
     answer = intel(*command)
-    _short(answer, 6)
+    assert_short(answer, 6)
     assert said in answer.err
 
 
@@ -572,7 +460,7 @@ def test_an_older_lake_wants_an_upgrade_and_gets_it(intel: Intel, tmp_path: Path
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "lake.json").write_text('{"format": 0}')
     answer = intel("status")
-    _short(answer, 6)
+    assert_short(answer, 6)
     assert "Run `intel upgrade`" in answer.err
     assert intel("upgrade").out == "Format 0 → 1.\n"
     assert intel("upgrade").out == "Nothing to do: format 1.\n"
@@ -581,7 +469,7 @@ def test_an_older_lake_wants_an_upgrade_and_gets_it(intel: Intel, tmp_path: Path
 
 def test_a_lake_that_is_a_file_is_a_storage_failure(intel: Intel, tmp_path: Path):
     (tmp_path / "file").write_text("x")
-    _short(intel("status", environment={"INTEL_LAKE": str(tmp_path / "file")}), 6)
+    assert_short(intel("status", environment={"INTEL_LAKE": str(tmp_path / "file")}), 6)
 
 
 def test_a_damaged_table_is_named_and_the_others_answer(intel: Intel, tmp_path: Path):
@@ -608,7 +496,7 @@ def test_a_defect_is_called_one_and_exits_with_1(intel: Intel, monkeypatch: pyte
     def broken(*_: object) -> None:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("intel_assets.cli.ask.check_format", broken)
+    monkeypatch.setattr("intel_assets.cli.status.check_format", broken)
     answer = intel("status")
     assert answer.code == 1
     assert len(answer.lines) == 2
@@ -639,32 +527,34 @@ def test_a_body_received_today_can_be_landed_as_of_today(intel: Intel):
     assert intel("land", "tweetfeed", str(sample), *arguments).code == 0
 
 
-def test_a_state_feed_is_asked_for_today_alone(intel: Intel, played: Simulator):
-    played.forget_requests()
+def test_a_state_feed_is_asked_for_today_alone(intel: Intel, world: Simulator):
+    world.forget_requests()
     answer = intel("run", "ipsum")
     assert answer.code == 0, answer.err
-    assert [request.path for request in played.requests] == ["/stamparm/ipsum/master/ipsum.txt"]
+    assert [request.path for request in world.requests] == ["/stamparm/ipsum/master/ipsum.txt"]
     assert re.search(r"ipsum (\S+)\.\.\1: done", answer.err)
 
 
 def test_a_state_feed_that_is_asked_for_its_past_says_so_and_asks_nobody(
-    intel: Intel, played: Simulator
+    intel: Intel, world: Simulator
 ):
-    played.forget_requests()
+    world.forget_requests()
     answer = intel("run", "ipsum", "--from", "2025-05-01", "--to", "2025-05-03")
     assert answer.code == 4
     assert "ipsum: a state feed, it can only be asked today." in answer.err
-    assert played.requests == []
+    assert world.requests == []
 
 
 def test_a_run_ends_with_the_table_and_leaves_the_shipped_database(intel: Intel, tmp_path: Path):
     answer = intel("run", "tweetfeed", "--from", "2025-05-01", "--to", "2025-05-02")
     assert answer.code == 0, answer
-    assert re.search(r"tweetfeed +aggregated +2 +2025-05-01 +2025-05-02", answer.out)
+    assert re.search(r"^tweetfeed +on +\S+Z +2 +[\d,]+ +[\d,]+ missing", answer.out, re.M)
+    layers = intel("status", "--layers").out
+    assert re.search(r"tweetfeed +aggregated +2 +2025-05-01 +2025-05-02", layers)
     assert (tmp_path / "lake" / "intel.duckdb").is_file()
 
 
-def test_a_secret_is_never_said(intel: Intel, played: Simulator, tmp_path: Path):
+def test_a_secret_is_never_said(intel: Intel, world: Simulator, tmp_path: Path):
     """With a key of its own the played host refuses; the key stands in the address."""
     own = {"ABUSECH_AUTH_KEY": CANARY}
     said = ""
@@ -766,13 +656,13 @@ def test_doctor_connects_and_says_valid(ask: Intel, filled: Path):
     ],
 )
 def test_doctor_connects_and_says_what_is_wrong(
-    intel: Intel, played: Simulator, fault: str, state: str, said: str
+    intel: Intel, world: Simulator, fault: str, state: str, said: str
 ):
-    number = played.faults.add(fault, host="urlhaus", times=None)
+    number = world.faults.add(fault, host="urlhaus", times=None)
     try:
         answer = intel("doctor", "--connect", "--json")
     finally:
-        played.faults.remove(number)
+        world.faults.remove(number)
     found = _checks(answer)["connect: urlhaus"]
     assert (found["state"], found["found"][: len(said)]) == (state, said)
     assert answer.code == (3 if state == "fail" else 0)
@@ -788,7 +678,7 @@ def test_doctor_connects_and_says_what_is_wrong(
     ids=lambda arguments: " ".join(arguments),
 )
 def test_commands_that_only_ask_import_neither_dagster_nor_pandera(
-    filled: Path, played: Simulator, arguments: list[str]
+    filled: Path, world: Simulator, arguments: list[str]
 ):
     code = (
         "import sys; from intel_assets.cli import main\n"
@@ -800,7 +690,7 @@ def test_commands_that_only_ask_import_neither_dagster_nor_pandera(
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | _environment(filled, played),
+        env=os.environ | environment_of(filled, world),
         cwd=filled,
         capture_output=True,
         text=True,
@@ -845,13 +735,13 @@ def large(tmp_path_factory: pytest.TempPathFactory, filled: Path) -> Path:
     ids=lambda arguments: arguments[0],
 )
 def test_commands_that_only_ask_answer_in_a_second_and_a_half_on_sixty_tables(
-    large: Path, played: Simulator, arguments: list[str], record_property: Callable[..., None]
+    large: Path, world: Simulator, arguments: list[str], record_property: Callable[..., None]
 ):
     """The best of three, by the processor's clock where others keep it busy."""
     taken = []
     for _ in range(3):
         before, began = os.times(), time.monotonic()
-        done = _process(large, played, *arguments)
+        done = process(large, world, *arguments)
         after, wall = os.times(), time.monotonic() - began
         assert done.returncode == 0, done.stderr
         used = after.children_user + after.children_system

@@ -1,0 +1,3 @@
+-- Which sources are switched on or off.
+SELECT source, enabled
+FROM ops.switches
