@@ -218,18 +218,18 @@ class _Forgetting:
         return int(count)
 
 
-def shrink(storage: Path, *, worth: int = _WORTH) -> int:
+def shrink(instance: dg.DagsterInstance, *, worth: int = _WORTH) -> int:
     """Give the disk what Dagster's databases do not need any more; return the bytes.
 
-    What was deleted in them leaves room for what comes. A file is only rewritten where most of it
-    is such room, and where that is quick; one that is busy is left for the next time.
+    What was deleted in them leaves room for what comes. A file of SQLite is only rewritten where
+    most of it is such room, and where that is quick; one that is busy is left for the next time.
 
     Args:
-        storage: Dagster's storage folder.
+        instance: The instance; others may be using it.
         worth: How many bytes make it worth while.
     """
     freed = 0
-    for file in sorted(storage.rglob("*.db")):
+    for file in _databases(instance):
         with (
             suppress(sqlite3.OperationalError),
             closing(sqlite3.connect(file, timeout=5.0, isolation_level=None)) as connection,
@@ -244,6 +244,17 @@ def shrink(storage: Path, *, worth: int = _WORTH) -> int:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 freed += unused * size
     return freed
+
+
+def _databases(instance: dg.DagsterInstance) -> list[Path]:
+    """Return the files of SQLite that all runs share."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        return []
+    index, runless = (Path(storage.path_for_shard(name)) for name in ("index", RUNLESS_RUN_ID))
+    history = index.parents[1]
+    schedules = history.parent / "schedules" / "schedules.db"
+    return [file for file in (index, runless, history / "runs.db", schedules) if file.exists()]
 
 
 def _latest_events() -> Any:
