@@ -8,6 +8,7 @@ import dagster as dg
 
 from intel_assets.orchestration.alerting import alert_sensor
 from intel_assets.orchestration.assets import source_assets
+from intel_assets.orchestration.gold import gold_asset, gold_sensor
 from intel_assets.orchestration.jobs import source_job
 from intel_assets.orchestration.reconcile import reconcile_job, reconcile_schedule
 from intel_assets.orchestration.resources import CatalogResource, LakehouseResource
@@ -17,6 +18,7 @@ from intel_assets.orchestration.standing import standing_checks
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
 from intel_assets.sources.spec import SourceSpec
+from intel_assets.threat.gold import gold
 
 
 def build_definitions(
@@ -35,14 +37,26 @@ def build_definitions(
     """
     specs = list(sources) if sources is not None else registry.load()
     configured = settings or load_settings()
+    by_name = {spec.name: spec for spec in specs}
+    tables = [one for one in gold() if set(one.sources) <= set(by_name)]
     jobs = [source_job(spec) for spec in specs]
     reconcile = reconcile_job(specs)
     return dg.Definitions(
-        assets=[source_assets(spec, configured) for spec in specs],
+        assets=[
+            *(source_assets(spec, configured) for spec in specs),
+            *(
+                gold_asset(one, min(by_name[name].start for name in one.sources), configured)
+                for one in tables
+            ),
+        ],
         asset_checks=[standing_checks(specs)],
         jobs=[*jobs, reconcile],
         schedules=[*source_schedules(specs, jobs), reconcile_schedule(reconcile)],
-        sensors=[gap_sensor(specs, jobs, configured), alert_sensor(specs, configured)],
+        sensors=[
+            gap_sensor(specs, jobs, configured),
+            alert_sensor(specs, configured),
+            *([gold_sensor(tables, configured)] if tables else []),
+        ],
         resources={
             "lakehouse": LakehouseResource(),
             "duckdb": CatalogResource(),

@@ -151,3 +151,9 @@ def data_version(frame: pl.DataFrame) -> str:
     for chunk in ordered.to_arrow().cast(arrow.large_binary()).buffers()[1:]:
         whole.update(chunk)
     return whole.hexdigest()[:32]
+
+
+def content_digest(frame: pl.DataFrame) -> str:
+    """Return a digest of a small table's rows that does not depend on their order."""
+    text = frame.sort(frame.columns).write_json()
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

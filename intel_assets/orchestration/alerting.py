@@ -6,12 +6,11 @@ https://docs.dagster.io/guides/automate/sensors
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
-from cronsim import CronSim
 
 from intel_assets.alerts import engine
 from intel_assets.alerts.facts import FRAMES, Facts
@@ -28,6 +27,7 @@ from intel_assets.lakehouse.tables import Table
 from intel_assets.orchestration.liveness import SOURCE_TAG
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources.spec import SourceSpec
+from intel_assets.sources.switches import switched_on
 from intel_assets.world import world_clock
 
 LOOKED_BACK = timedelta(hours=24)
@@ -69,12 +69,12 @@ def gather(
         now=now,
         states=_states(layout),
         fetches=_since(layout, "fetches", pl.col("received_at") >= since),
-        sources=_sources(instance, specs, settings, asked),
+        sources=_sources(instance, specs, settings, asked, now),
         checks=_since(layout, "checks", pl.col("recorded_at") >= since)
         .sort("recorded_at")
         .unique(["source", "day", "name"], keep="last"),
         quota=quota_used(asked, specs, now),
-        failed_runs=_failed_runs(instance),
+        failed_runs=_failed_runs(instance, now),
         disk=_disk(settings),
     )
 
@@ -95,18 +95,21 @@ def _sources(
     specs: Sequence[SourceSpec],
     settings: Settings,
     asked: pl.DataFrame,
+    now: datetime,
 ) -> pl.DataFrame:
     off = sources_off(settings, specs)
     health = findings.health(asked, specs).select("source", "last_success")
     first = asked.group_by("source").agg(since=pl.col("received_at").min())
+    begun = pl.concat([first, switched_on(settings.layout)])
+    begun = begun.group_by("source").agg(pl.col("since").max())
     rows = [
         {
             "source": spec.name,
             "kind": spec.kind,
-            "every": _pause(spec.cadence),
+            "every": spec.longest_wait,
             "longest_pause": spec.calendar.longest_pause,
             "enabled": spec.name not in off,
-            "last_good_run": _last_good_run(instance, spec),
+            "last_good_run": _last_good_run(instance, spec, now),
         }
         for spec in specs
     ]
@@ -115,26 +118,20 @@ def _sources(
     return (
         pl.DataFrame(rows, schema=schema)
         .join(health, on="source", how="left")
-        .join(first, on="source", how="left")
+        .join(begun, on="source", how="left")
     )
 
 
-def _pause(cadence: str) -> timedelta:
-    """Return the longest time between two of the next ticks."""
-    ticks = CronSim(cadence, datetime(2026, 1, 5, tzinfo=UTC))
-    moments = [next(ticks) for _ in range(8)]
-    return max(b - a for a, b in zip(moments, moments[1:], strict=False))
-
-
-def _last_good_run(instance: dg.DagsterInstance, spec: SourceSpec) -> datetime | None:
+def _last_good_run(
+    instance: dg.DagsterInstance, spec: SourceSpec, now: datetime
+) -> datetime | None:
     wanted = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={SOURCE_TAG: spec.name})
     for record in instance.get_run_records(wanted, limit=1):
-        return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else None
+        return _moment(record.end_time, now)
     return None
 
 
-def _failed_runs(instance: dg.DagsterInstance) -> pl.DataFrame:
-    # Dagster counts by this machine's time, whatever time the lake lives in.
+def _failed_runs(instance: dg.DagsterInstance, now: datetime) -> pl.DataFrame:
     wanted = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE], updated_after=system_clock() - LOOKED_BACK
     )
@@ -143,11 +140,16 @@ def _failed_runs(instance: dg.DagsterInstance) -> pl.DataFrame:
             record.dagster_run.run_id,
             record.dagster_run.tags.get(SOURCE_TAG, ""),
             _why(instance, record.dagster_run.run_id),
-            datetime.fromtimestamp(record.end_time, UTC) if record.end_time else None,
+            _moment(record.end_time, now),
         )
         for record in instance.get_run_records(wanted, limit=_RUNS)
     ]
     return pl.DataFrame(rows, schema=FRAMES["failed_runs"], orient="row").drop_nulls("at")
+
+
+def _moment(stamp: float | None, now: datetime) -> datetime | None:
+    """Return when a run ended in the time of the lake, which may be a played one."""
+    return now - timedelta(seconds=system_clock().timestamp() - stamp) if stamp else None
 
 
 def _why(instance: dg.DagsterInstance, run_id: str) -> str:

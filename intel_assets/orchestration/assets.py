@@ -15,7 +15,7 @@ from intel_assets.engine import Engine
 from intel_assets.lakehouse.contracts import Contract
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.logs import about
-from intel_assets.orchestration import checks, metadata, partitions
+from intel_assets.orchestration import checks, freshness, metadata, partitions
 from intel_assets.orchestration.inflight import KIND_TAG
 from intel_assets.orchestration.liveness import alive
 from intel_assets.orchestration.resources import LakehouseResource
@@ -108,6 +108,7 @@ def _asset_specs(spec: SourceSpec, layout: Layout) -> list[dg.AssetSpec]:
                 tags={"layer": contract.layer, "source": spec.name, "feed": spec.kind},
                 code_version=spec.code_version,
                 metadata=facts,
+                freshness_policy=freshness.of_source(spec),
                 skippable=True,
             )
         )

@@ -31,11 +31,11 @@ def column_schema(contract: Contract) -> dg.TableSchema:
     )
 
 
-def column_lineage(contract: Contract, upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """Return from which columns of the asset before it a table's columns are made."""
+def column_lineage(contract: Contract, *upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """Return from which columns of the assets before it a table's columns are made."""
     return dg.TableColumnLineage(
         {
-            name: [dg.TableColumnDep(asset_key=upstream, column_name=source)]
+            name: [dg.TableColumnDep(asset_key=key, column_name=source) for key in upstream]
             for name, source in contract.sources.items()
         }
     )
@@ -44,14 +44,18 @@ def column_lineage(contract: Contract, upstream: dg.AssetKey) -> dg.TableColumnL
 def of_partition(
     layer: LayerResult, day: DayResult, layout: Layout
 ) -> Mapping[str, dg.MetadataValue]:
-    """Return what a materialization of a partition tells; numbers are plotted over partitions."""
+    """Return what a materialization of a source's partition tells."""
+    rejected = {"rejected": dg.MetadataValue.int(day.rejected)} if layer.layer == "cleaned" else {}
+    return {**of_layer(layer), **rejected}
+
+
+def of_layer(layer: LayerResult) -> Mapping[str, dg.MetadataValue]:
+    """Return what a materialization tells; numbers are plotted over partitions."""
     found: dict[str, dg.MetadataValue] = {
         "dagster/partition_row_count": dg.MetadataValue.int(layer.rows),
         "delta_version": dg.MetadataValue.int(layer.delta_version),
         "written": dg.MetadataValue.bool(layer.written),
     }
-    if layer.layer == "cleaned":
-        found["rejected"] = dg.MetadataValue.int(day.rejected)
     return found | {name: dg.MetadataValue.int(value) for name, value in layer.numbers.items()}
 
 

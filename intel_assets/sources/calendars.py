@@ -58,9 +58,9 @@ class Calendar:
 
     @property
     def longest_pause(self) -> timedelta:
-        """How long nothing may come without anything being wrong."""
+        """How long nothing may come, whatever the cadence, without anything being wrong."""
         # A long weekend: from Friday over a Monday that is free.
-        days = {"hour": 1, "day": 1, "business_day": 4, "week": 7}[self.every]
+        days = {"hour": 0, "day": 0, "business_day": 4, "week": 7}[self.every]
         return timedelta(days=days)
 
     def _free(self, first: date, last: date) -> list[date]:

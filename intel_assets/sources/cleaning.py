@@ -88,14 +88,25 @@ def aggregate(
     Raises:
         ContractBroken: If the result does not keep the aggregate's contract.
     """
+    return evaluate(aggregate.sql, aggregate.contract, {cleaned.name: frame}, threads)
+
+
+def evaluate(
+    sql: str, contract: Contract, cleaned: Mapping[str, pl.DataFrame], threads: int = 2
+) -> pl.DataFrame:
+    """Run a SELECT over the rows that hold of some cleaned tables, by their names.
+
+    Raises:
+        ContractBroken: If the result does not keep the contract.
+    """
     with duckdb.connect(config={"threads": threads}) as connection:
         connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA cleaned")
-        # Views of text instead of copies.
-        held = frame.filter(HOLDS).to_arrow(compat_level=pl.CompatLevel.newest())
-        connection.register("held", held)
-        connection.execute(f'CREATE VIEW cleaned."{cleaned.name}" AS FROM held')
-        found = connection.sql(aggregate.sql).pl()
-    contract = aggregate.contract
+        for name, frame in cleaned.items():
+            # Views of text instead of copies.
+            held = frame.filter(HOLDS).to_arrow(compat_level=pl.CompatLevel.newest())
+            connection.register(f"held_{name}", held)
+            connection.execute(f'CREATE VIEW cleaned."{name}" AS FROM "held_{name}"')
+        found = connection.sql(sql).pl()
     typed = found.select(pl.col(name).cast(dtype) for name, dtype in contract.schema.items())
     split = contract.split(typed)
     if split.rejected.height:

@@ -15,7 +15,7 @@ from datetime import date
 import polars as pl
 from deltalake import DeltaTable
 
-from intel_assets.lakehouse.knowledge import data_version
+from intel_assets.lakehouse.knowledge import content_digest, data_version
 from intel_assets.lakehouse.lake import Lake
 from intel_assets.lakehouse.ops import Journal, PartitionState
 from intel_assets.lakehouse.tables import Change, Commit, Table
@@ -265,7 +265,9 @@ class Derivation:
         for table, part in aggregated.items():
             commit = written.commits[table]
             layers.append(
-                LayerResult("aggregated", table, part.height, _content(part), commit.version, fresh)
+                LayerResult(
+                    "aggregated", table, part.height, content_digest(part), commit.version, fresh
+                )
             )
         state: State = "complete" if rows else "empty"
         return DayResult(day, state, None, True, tuple(layers), tuple(checks), rejected)
@@ -316,8 +318,3 @@ def _same(rows: pl.DataFrame, stored: pl.DataFrame) -> bool:
         return False
     names = [name for name in rows.columns if name != "run_id"]
     return rows.select(names).sort(names).equals(stored.select(names).sort(names))
-
-
-def _content(frame: pl.DataFrame) -> str:
-    text = frame.sort(frame.columns).write_json()
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice, pairwise
 from typing import Literal, Protocol
 
 import polars as pl
+from cronsim import CronSim
 
 from intel_assets.clock import start_of
 from intel_assets.ingest.documents import Document, Window
@@ -186,3 +188,9 @@ class SourceSpec:
     refuse_share: float = 0.05
     refuse_rows: int = 20
     code_version: str = "1"
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """The longest time between two ticks of its cadence."""
+        ticks = list(islice(CronSim(self.cadence, datetime(2026, 1, 5, tzinfo=UTC)), 60))
+        return max(after - before for before, after in pairwise(ticks))

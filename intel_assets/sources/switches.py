@@ -75,6 +75,12 @@ def switched_off(layout: Layout) -> dict[str, str]:
     }
 
 
+def switched_on(layout: Layout) -> pl.DataFrame:
+    """Return when each source was last switched on, if anybody did: `source, since`."""
+    rows = Table(layout, SWITCHES).read_where(pl.col("enabled"))
+    return rows.group_by("source").agg(since=pl.col("recorded_at").max())
+
+
 def off(
     specs: Iterable[SourceSpec],
     rollout: Rollout,

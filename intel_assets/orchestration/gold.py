@@ -1,0 +1,122 @@
+"""Gold assets: tables over several sources, rebuilt by themselves where a source changed.
+
+Never in a source's run: a run with one bad day would take gold of all its days along. The
+condition asks for a day when the content of one of its sources changed (an equal data version
+moves nothing), and for days that were never built; a day that failed waits for the next change,
+after the retries of its own run. Dagster concept: declarative automation.
+https://docs.dagster.io/guides/automate/declarative-automation
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+import dagster as dg
+from dagster._utils.warnings import BetaWarning
+
+from intel_assets.coverage.plan import DAYS_IN_A_RUN
+from intel_assets.logs import about
+from intel_assets.orchestration import freshness, metadata
+from intel_assets.orchestration.liveness import alive
+from intel_assets.orchestration.resources import LakehouseResource
+from intel_assets.settings import Settings
+from intel_assets.sources.gold import GoldSpec, build
+from intel_assets.sources.results import LayerResult
+
+_CONDITION = dg.AutomationCondition
+FOLLOWS = (
+    (
+        _CONDITION.any_deps_match(_CONDITION.data_version_changed()).since_last_handled()
+        | (
+            _CONDITION.missing()
+            & _CONDITION.any_deps_match(~_CONDITION.missing())
+            & ~_CONDITION.execution_failed()
+        )
+    )
+    & ~_CONDITION.in_progress()
+    & ~_CONDITION.any_deps_in_progress()
+).with_label("a source's day changed, or was never built")
+
+
+def gold_asset(spec: GoldSpec, starts: date, settings: Settings) -> dg.AssetsDefinition:
+    """Turn a gold table into its asset.
+
+    Args:
+        spec: The table.
+        starts: The first day that any of its sources has.
+        settings: Where the lake is.
+    """
+    with warnings.catch_warnings():
+        # Dagster calls the parameter beta; nothing else lets a source begin later than the table.
+        warnings.simplefilter("ignore", BetaWarning)
+        loose = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+    contract = spec.contract
+    upstream = [dg.AssetKey(["cleaned", name]) for name in spec.sources]
+
+    @dg.multi_asset(
+        name=f"{contract.name}_gold",
+        specs=[
+            dg.AssetSpec(
+                key=[contract.layer, contract.name],
+                deps=[dg.AssetDep(key, partition_mapping=loose) for key in upstream],
+                description=f"{contract.description}\n\nSQL name: `aggregated.{contract.name}`",
+                group_name=spec.domain,
+                owners=[spec.owner],
+                kinds={"deltalake", "duckdb"},
+                tags={"layer": contract.layer},
+                code_version=spec.code_version,
+                metadata={
+                    **metadata.of_table(contract, settings.layout),
+                    "dagster/column_lineage": metadata.column_lineage(contract, *upstream),
+                },
+                automation_condition=FOLLOWS,
+                freshness_policy=freshness.of_gold(),
+                skippable=True,
+            )
+        ],
+        partitions_def=dg.DailyPartitionsDefinition(
+            start_date=starts.isoformat(), timezone="UTC", end_offset=1
+        ),
+        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_IN_A_RUN),
+        pool=contract.name,
+        op_tags={"domain": spec.domain},
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL),
+    )
+    def materialize(
+        context: dg.AssetExecutionContext, lakehouse: LakehouseResource
+    ) -> Iterator[dg.AssetMaterialization]:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        with (
+            about(run_id=context.run_id, source=contract.name),
+            lakehouse.open() as engine,
+            alive(engine.settings, context.run_id),
+        ):
+            results = build(engine.lake, spec, days, context.run_id)
+            for day, result in zip(days, results, strict=True):
+                yield event(result, day)
+
+    return materialize
+
+
+def event(result: LayerResult, day: date) -> dg.AssetMaterialization:
+    """Say to Dagster how a day of gold stands."""
+    return dg.AssetMaterialization(
+        asset_key=dg.AssetKey([result.layer, result.name]),
+        partition=day.isoformat(),
+        metadata=metadata.of_layer(result),
+        tags={"dagster/data_version": result.data_version},
+    )
+
+
+def gold_sensor(
+    specs: Sequence[GoldSpec], settings: Settings
+) -> dg.AutomationConditionSensorDefinition:
+    """Return the sensor that evaluates the conditions of gold, and of nothing else."""
+    keys = [dg.AssetKey([spec.contract.layer, spec.contract.name]) for spec in specs]
+    return dg.AutomationConditionSensorDefinition(
+        name="gold",
+        target=dg.AssetSelection.assets(*keys),
+        minimum_interval_seconds=max(60, settings.sensor_seconds),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Builds gold tables again where one of their sources changed.",
+    )
