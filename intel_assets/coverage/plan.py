@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from intel_assets.sources.extract import windows
+from intel_assets.lakehouse.tables import day_ranges
 from intel_assets.sources.spec import SourceSpec
 
 DAYS_IN_A_RUN = 30
@@ -140,17 +140,22 @@ def ranges(spec: SourceSpec, days: Sequence[date]) -> list[tuple[date, date]]:
     """Divide days into ranges: over holes too where one request answers both sides of them."""
     found: list[tuple[date, date]] = []
     for day in sorted(days):
-        if found and (day - found[-1][1]).days <= max(1, spec.window_days - 1):
+        if found and _comes_along(spec, *found[-1], day):
             found[-1] = (found[-1][0], day)
         else:
             found.append((day, day))
     return found
 
 
+def _comes_along(spec: SourceSpec, first: date, last: date, day: date) -> bool:
+    """Whether a day follows at once, or is in the last request that the range needs anyway."""
+    follows = (day - last).days <= 1
+    return follows or requests(spec, first, day) == requests(spec, first, last)
+
+
 def requests(spec: SourceSpec, first: date, last: date) -> int:
     """Return how many requests a range needs, if none has to be repeated."""
-    days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
-    return len(windows(days, spec.window_days))
+    return 1 + (last - first).days // spec.window_days
 
 
 def _ask(spec: SourceSpec, gaps: Sequence[_Gap], limits: Limits, now: datetime) -> Ask | Held:
@@ -174,16 +179,18 @@ def _range(spec: SourceSpec, gaps: Sequence[_Gap], kind: Kind, budget: int | Non
     urgent = min(gaps, key=lambda gap: gap.urgency)
     # A day that was tried in vain is tried among fewer: one that breaks its run is alone at last.
     widest = max(1, DAYS_IN_A_RUN // 4**urgent.attempts)
-    alike = [gap.day for gap in gaps if gap.attempts == urgent.attempts]
-    first, last = next(one for one in ranges(spec, alike) if one[0] <= urgent.day <= one[1])
-    inside = [day for day in alike if first <= day <= last]
-    if urgent.deadline is None:  # newest first: from the urgent day backwards
-        inside = [day for day in inside if day > urgent.day - timedelta(days=widest)]
-    else:
-        inside = [day for day in inside if urgent.day <= day < urgent.day + timedelta(days=widest)]
-    while budget is not None and requests(spec, inside[0], inside[-1]) > budget:
-        inside = inside[1:] if urgent.deadline is None else inside[:-1]
-    first, last = inside[0], inside[-1]
+    newest_first = urgent.deadline is None
+    alike = [
+        gap.day
+        for gap in gaps
+        if gap.attempts == urgent.attempts
+        and 0 <= (urgent.day - gap.day).days * (1 if newest_first else -1) < widest
+    ]
+    first, last = _around(spec, kind, alike, urgent.day)
+    while budget is not None and requests(spec, first, last) > budget:
+        alike = [day for day in alike if first <= day <= last]
+        alike = alike[1:] if newest_first else alike[:-1]
+        first, last = _around(spec, kind, alike, urgent.day)
     deadlines = [gap.deadline for gap in gaps if gap.deadline and first <= gap.day <= last]
     return Ask(
         source=spec.name,
@@ -195,6 +202,12 @@ def _range(spec: SourceSpec, gaps: Sequence[_Gap], kind: Kind, budget: int | Non
         deadline=min(deadlines, default=None),
         why=_why(urgent, kind),
     )
+
+
+def _around(spec: SourceSpec, kind: Kind, days: Sequence[date], urgent: date) -> tuple[date, date]:
+    """Return the range that the urgent day is in; what costs no request goes over no hole."""
+    found = day_ranges(days) if kind == "replay" else ranges(spec, days)
+    return next(one for one in found if one[0] <= urgent <= one[1])
 
 
 def _why(gap: _Gap, kind: Kind) -> str:
