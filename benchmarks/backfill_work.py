@@ -88,7 +88,7 @@ def fill(contender: str, count: int) -> dict[str, object]:
         definitions.resolve_job_def(SPEC.name)
         began = time.perf_counter()
         for first, last in ranges:
-            outcome = launch(definitions, instance, SPEC, first, last)
+            outcome = launch(definitions, instance, SPEC.name, first, last)
             if outcome.message:
                 raise RuntimeError(outcome.message)
             ids.append(outcome.run_id)

@@ -9,12 +9,13 @@ import dagster as dg
 from intel_assets.orchestration.alerting import alert_sensor
 from intel_assets.orchestration.assets import source_assets
 from intel_assets.orchestration.gold import gold_asset, gold_sensor
-from intel_assets.orchestration.jobs import source_job
+from intel_assets.orchestration.jobs import gold_job, source_job
 from intel_assets.orchestration.reconcile import reconcile_job, reconcile_schedule
 from intel_assets.orchestration.resources import CatalogResource, LakehouseResource
 from intel_assets.orchestration.schedules import source_schedules
 from intel_assets.orchestration.sensors import gap_sensor
 from intel_assets.orchestration.standing import standing_checks
+from intel_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
 from intel_assets.sources.spec import SourceSpec
@@ -50,8 +51,12 @@ def build_definitions(
             ),
         ],
         asset_checks=[standing_checks(specs)],
-        jobs=[*jobs, reconcile],
-        schedules=[*source_schedules(specs, jobs), reconcile_schedule(reconcile)],
+        jobs=[*jobs, *([gold_job(tables)] if tables else []), reconcile, upkeep_job],
+        schedules=[
+            *source_schedules(specs, jobs),
+            reconcile_schedule(reconcile),
+            upkeep_schedule,
+        ],
         sensors=[
             gap_sensor(specs, jobs, configured),
             alert_sensor(specs, configured),

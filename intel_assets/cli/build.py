@@ -52,6 +52,7 @@ def run(
         days = days_of(first, last, clock)
         chosen = _chosen(settings, sources or [])
         with launching(settings) as launcher:
+            fetched: set[date] = set()
             for spec in chosen:
                 wanted = _askable(spec, days, clock().date())
                 if not wanted and spec.kind == "state":
@@ -61,6 +62,8 @@ def run(
                 elif not wanted:
                     say(f"{spec.name}: it begins on {spec.start}.")
                 launcher.fetch(spec, wanted)
+                fetched |= set(wanted)
+            launcher.gold(sorted(fetched))
         _end(settings, launcher.worst)
 
 

@@ -55,6 +55,15 @@ class Launcher:
 
     def fetch(self, spec: SourceSpec, days: Sequence[date]) -> None:
         """Take days of a source through Dagster, as many in a run as one may have."""
+        self._launch(spec.name, days)
+
+    def gold(self, days: Sequence[date]) -> None:
+        """Build days of the tables over several sources, after these."""
+        from intel_assets.orchestration.jobs import GOLD
+
+        self._launch(GOLD, days)
+
+    def _launch(self, job: str, days: Sequence[date]) -> None:
         from intel_assets.definitions import build_definitions
         from intel_assets.orchestration.runs import chunks, launch
 
@@ -64,10 +73,10 @@ class Launcher:
         # Where runs are processes (the UI, the daemon), sources go side by side.
         for first, last in chunks(days):
             began = time.monotonic()
-            with _say.status(f"{spec.name} {first}..{last}"):
-                outcome = launch(self._definitions, self.instance, spec, first, last)
+            with _say.status(f"{job} {first}..{last}"):
+                outcome = launch(self._definitions, self.instance, job, first, last)
             seconds = time.monotonic() - began
-            say(f"{spec.name} {first}..{last}: {outcome.message or 'done'} ({seconds:.1f} s)")
+            say(f"{job} {first}..{last}: {outcome.message or 'done'} ({seconds:.1f} s)")
             self.worst = max(self.worst, outcome.exit_code)
 
     def replay(self, spec: SourceSpec, days: Sequence[date]) -> None:

@@ -5,11 +5,16 @@ https://docs.dagster.io/guides/build/jobs/asset-jobs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from intel_assets.orchestration.checks import check_specs
 from intel_assets.orchestration.partitions import daily
+from intel_assets.sources.gold import GoldSpec
 from intel_assets.sources.spec import SourceSpec
+
+GOLD = "gold"
 
 
 def source_job(spec: SourceSpec) -> dg.UnresolvedAssetJobDefinition:
@@ -25,4 +30,14 @@ def source_job(spec: SourceSpec) -> dg.UnresolvedAssetJobDefinition:
         partitions_def=daily(spec),
         description=f"Takes days of {spec.title} from the source through raw, cleaned, aggregated.",
         tags={"source": spec.name, "domain": spec.domain},
+    )
+
+
+def gold_job(specs: Sequence[GoldSpec]) -> dg.UnresolvedAssetJobDefinition:
+    """Return the job that builds days of all gold tables."""
+    keys = [dg.AssetKey([spec.contract.layer, spec.contract.name]) for spec in specs]
+    return dg.define_asset_job(
+        GOLD,
+        selection=dg.AssetSelection.assets(*keys).without_checks(),
+        description="Builds days of the tables that are made of several sources.",
     )

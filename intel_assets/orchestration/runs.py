@@ -55,12 +55,20 @@ def chunks(days: Sequence[date]) -> list[tuple[date, date]]:
 def launch(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
-    spec: SourceSpec,
+    name: str,
     first: date,
     last: date,
 ) -> RunOutcome:
-    """Take a range of days of a source through its assets, in this process."""
-    job = definitions.resolve_job_def(spec.name)
+    """Take a range of days through the assets of a job, in this process.
+
+    Args:
+        definitions: Where the job is.
+        instance: Dagster's.
+        name: The job: a source's, or `gold`.
+        first: The first day.
+        last: The last day.
+    """
+    job = definitions.resolve_job_def(name)
     result = job.execute_in_process(
         instance=instance,
         run_config=_QUIET,
@@ -71,7 +79,7 @@ def launch(
         },
     )
     message, exit_code = _failure(result)
-    return RunOutcome(spec.name, first, last, result.run_id, message, exit_code)
+    return RunOutcome(name, first, last, result.run_id, message, exit_code)
 
 
 def report(

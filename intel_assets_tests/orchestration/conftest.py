@@ -53,7 +53,7 @@ class Installation:
 
     def run(self, name: str, days: Sequence[date]) -> RunOutcome:
         """Take a range of days of a source through its assets."""
-        return launch(self.definitions, self.instance, self.specs[name], days[0], days[-1])
+        return launch(self.definitions, self.instance, name, days[0], days[-1])
 
     def materializations(self, layer: str, name: str) -> list[dg.AssetMaterialization]:
         """Return the materializations of an asset, oldest first."""
