@@ -12,7 +12,6 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from intel_assets.alerts import engine
 from intel_assets.alerts.facts import FRAMES, Facts
 from intel_assets.clock import system_clock
 from intel_assets.coverage import findings
@@ -51,12 +50,15 @@ def alert_sensor(specs: Sequence[SourceSpec], settings: Settings) -> dg.SensorDe
 
 def look(
     instance: dg.DagsterInstance, specs: Sequence[SourceSpec], settings: Settings
-) -> engine.Summary:
-    """Look once: gather the facts, judge them, write and tell what is to be told."""
+) -> str:
+    """Look once: gather the facts, judge them, write and tell what is to be told; say what was."""
+    # Here, so that what only loads the definitions does not load mail and web clients.
+    from intel_assets.alerts import engine
+
     check_format(settings.layout, create=True)
     clock = world_clock(settings)
     found = gather(instance, specs, settings, clock())
-    return engine.run(settings.layout, found, settings.channels, clock)
+    return str(engine.run(settings.layout, found, settings.channels, clock))
 
 
 def gather(

@@ -23,7 +23,6 @@ from intel_assets.errors import IntelError
 from intel_assets.lakehouse.lock import alone
 from intel_assets.lakehouse.maintenance import maintain
 from intel_assets.logs import about
-from intel_assets.orchestration.history import forget, shrink
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
 from intel_assets.sources.retention import Purged, purge
@@ -86,6 +85,9 @@ def keep_landing(settings: Settings, run_id: str = "") -> Kept:
 
 def keep_history(instance: dg.DagsterInstance, days: int = HISTORY_DAYS) -> Kept:
     """Forget Dagster's old runs and logs."""
+    # Here, so that what only loads the definitions does not load the databases' drivers.
+    from intel_assets.orchestration.history import forget, shrink
+
     kept = Kept("history")
     before, began = system_clock() - timedelta(days=days), time.monotonic()
     while True:
