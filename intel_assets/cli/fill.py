@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -102,6 +103,7 @@ def fill(
     with launching(settings) as launcher:
         for step in plan.steps:
             (launcher.fetch if step.kind == "fetch" else launcher.replay)(spec, step.days)
+        launcher.gold(sorted({day for step in plan.steps for day in step.days}))
     finish(settings, launcher.worst)
     _sum_up(spec, present.look(settings, [spec], everything=True), days)
     return launcher.worst
@@ -140,7 +142,7 @@ def arrange(
             fetched += [day] if whole and askable else []
         elif row["state"] == "filling":
             plan.busy.append(day)
-        elif row["remedy"] == "replay" or (row["rows"] is not None and row["state"] == "failed"):
+        elif _in_landing(row, askable=askable):
             replayed.append(day)
         elif askable:
             fetched.append(day)
@@ -157,11 +159,12 @@ def _steps(spec: SourceSpec, plan: Backfill, fetched: list[date], replayed: list
     plan.steps += [Step("replay", *one, 0, None) for one in _parts(day_ranges(replayed))]
     asked = list(_parts(ranges(spec, fetched)))
     # What is lost first goes first; where nothing is lost, the newest.
-    for first, last in asked if spec.look_back_days is not None else reversed(asked):
+    newest = spec.look_back_days is None
+    for first, last in reversed(asked) if newest else asked:
         inside = [day for day in fetched if first <= day <= last]
         left = None if plan.budget is None else plan.budget - plan.requests
         while inside and left is not None and requests(spec, inside[0], inside[-1]) > left:
-            plan.waiting.append(inside.pop())
+            plan.waiting.append(inside.pop(0 if newest else -1))
         if inside:
             first, last = inside[0], inside[-1]
             until = _deadline(spec, first)
@@ -176,6 +179,13 @@ def _parts(found: Iterable[Range]) -> Iterator[Range]:
             end = min(last, start + timedelta(days=DAYS_IN_A_RUN - 1))
             yield start, end
             start = end + timedelta(days=1)
+
+
+def _in_landing(row: Mapping[str, Any], *, askable: bool) -> bool:
+    """Whether a day is made good from what was received, or by nothing else."""
+    torn = row["state"] == "failed" and row["rows"] is not None
+    refused = row["state"] == "rejected" and not askable
+    return row["remedy"] == "replay" or torn or refused
 
 
 def _deadline(spec: SourceSpec, day: date) -> datetime | None:
@@ -211,9 +221,7 @@ def _gone(spec: SourceSpec, days: Sequence[date], now: datetime) -> NoLongerAvai
 
 
 def _budget(spec: SourceSpec, found: Assessment) -> int | None:
-    if spec.quota is None:
-        return None
-    return quota_left(found.evidence.fetches, [spec], found.now)[spec.name]
+    return quota_left(found.evidence.fetches, [spec], found.now).get(spec.name)
 
 
 def _show(spec: SourceSpec, plan: Backfill, days: Sequence[date]) -> None:

@@ -18,7 +18,8 @@ GAPS = ("missing", "filling", "rejected", "failed", "lost", "collapsed", "stale"
 """States that somebody should know of, in the order in which they are counted up."""
 NOT_ASKED = ("not_due", "disabled", "not_configured")
 
-_MOMENT = r"\d{4}-?\d{2}-?\d{2}( \d{2}:\d{2}(:\d{2})?( UTC)?)?"
+# Days, moments, and the years and months in the addresses that were asked.
+_MOMENT = r"\d{4}-\d{2}-\d{2}( \d{2}:\d{2}(:\d{2})?( UTC)?)?|\d{4,}"
 _DEADLINE = r"; recoverable until [0-9: -]+ UTC, then lost"
 
 
@@ -107,7 +108,7 @@ def what_next(days: Mapping[str, Any], now: datetime, probe_at: datetime | None)
         return "built again from landing"
     if days["remedy"] == "person":
         return "a person has to look"
-    return _NOTHING[days["state"]]
+    return _NOTHING.get(days["state"], "nothing")
 
 
 _NOTHING = {

@@ -64,8 +64,10 @@ def gaps(
         show.rows(columns, [_line(row, found.now) for row in rows])
         _who_fills(settings)
     else:
-        held, many = found.states.height, "" if len(specs) == 1 else "s"
-        typer.echo(f"No gap in {held:,} days of {len(specs)} source{many}.")
+        from intel_assets.alerts.words import count
+
+        held = count(found.states.height, "day")
+        typer.echo(f"No gap in {held} of {count(len(specs), 'source')}.")
 
 
 def backfill(
