@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -82,6 +83,7 @@ class Table:
     def __init__(self, layout: Layout, contract: Contract) -> None:
         """Name a table; nothing is read yet."""
         self.contract = contract
+        self._layout = layout
         self.uri = layout.table_uri(contract.layer, contract.name)
         self._options = dict(layout.storage_options) or None
 
@@ -146,10 +148,19 @@ class Table:
         if table is None:
             return 0
         with storage_errors(self.uri):
-            gone = table.repair(dry_run=True)["files_removed"]
+            named = pl.DataFrame(table.get_add_actions(flatten=True))["path"]
+            gone = set(named) - self._files()
             if gone:
                 table.repair()
         return len(gone)
+
+    def _files(self) -> set[str]:
+        """Return the data files that are there, as the log names them."""
+        if "://" not in self.uri:
+            root = Path(self.uri)
+            return {file.relative_to(root).as_posix() for file in root.rglob("*.parquet")}
+        listed = self._layout.store(self.uri).list()
+        return {found["path"] for batch in listed for found in batch}
 
     def days_present(self) -> set[date]:
         """Return the days that have at least one file."""
