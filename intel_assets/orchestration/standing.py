@@ -99,6 +99,6 @@ def _evaluation(
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{bad.height} days: {named}{more}. The first: {first['reason']}."
         if first
-        else "None.",
+        else "No day.",
         metadata={"days": bad.height, **{state: int(n) for state, n in sorted(counts.items())}},
     )
