@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from intel_assets.coverage.tables import ATTEMPTS, COVERAGE
+from intel_assets.coverage.tables import ATTEMPTS, COVERAGE, STANDING
 from intel_assets.lakehouse.contracts import Contract
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.ops import CHECKS, FETCHES, PARTITIONS
@@ -61,7 +61,8 @@ class Evidence:
         present: The partitions whose files stand: `source, layer, name, day`.
         attempts: What was planned (`ops.attempts`).
         checks: The newest outcome of every check of a day (`ops.checks`).
-        history: The newest row of every day (`ops.coverage`).
+        history: The newest row of every day (`ops.coverage`), and `good_at`: when it was last seen
+            to be good.
     """
 
     fetches: pl.DataFrame
@@ -87,7 +88,18 @@ def gather(layout: Layout, specs: Sequence[SourceSpec]) -> Evidence:
         present=present(layout, specs),
         attempts=_columns(layout, ATTEMPTS, list(ATTEMPTS.schema), names),
         checks=checks.sort("recorded_at").unique(["source", "day", "name"], keep="last"),
-        history=history.sort("recorded_at").unique(["source", "day"], keep="last"),
+        history=newest(history),
+    )
+
+
+def newest(history: pl.DataFrame) -> pl.DataFrame:
+    """Return the newest row of every day, and `good_at`: when it was last seen to be good."""
+    days = ["source", "day"]
+    good = history.filter(pl.col("state").is_in(STANDING))
+    return (
+        history.sort("recorded_at")
+        .unique(days, keep="last")
+        .join(good.group_by(days).agg(good_at=pl.col("recorded_at").max()), on=days, how="left")
     )
 
 
@@ -161,5 +173,6 @@ def _columns(
 
 def first_days(evidence: Evidence) -> dict[str, date]:
     """Return the day on which each source was first asked."""
-    asked = evidence.fetches.group_by("source").agg(pl.col("received_at").min().dt.date())
-    return dict(asked.iter_rows())
+    asked = evidence.fetches.filter(pl.col("outcome") != "landed")
+    first = asked.group_by("source").agg(pl.col("received_at").min().dt.date())
+    return dict(first.iter_rows())

@@ -47,10 +47,14 @@ def stretches(fetches: pl.DataFrame) -> pl.DataFrame:
 
 
 def snapshots(fetches: pl.DataFrame) -> pl.DataFrame:
-    """Return in how many hours of each day a body was received that speaks of it."""
+    """Return in how many hours of each day a body was received that speaks of it.
+
+    The day is the one that the body is the snapshot of: a request that was made before midnight
+    and answered after it brings the next day's.
+    """
     return (
         fetches.filter(pl.col("folded_at").is_not_null(), pl.col("covers_from").is_not_null())
-        .group_by("source", day=pl.col("window_first"))
+        .group_by("source", day=pl.col("covers_from").dt.date())
         .agg(taken=pl.col("received_at").dt.hour().n_unique().cast(pl.Int64))
     )
 
@@ -60,9 +64,9 @@ def standing(partitions: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         `source, day, layers` (tables that were last said to be good), `gone` (those of them whose
-        files are not there), `rows` (of raw), `good_at` (when raw was last good), `rejected` (why
-        the day is refused; null if it is not), `rejected_by` (the code that refused it), `outcome`
-        and `message` (of the last attempt at raw).
+        files are not there), `rows` (of raw), `good_at` (when it was last accepted), `rejected`
+        (why the day is refused; null if it is not), `rejected_by` (the code that refused it),
+        `outcome` and `message` (of the last attempt at raw).
     """
     rows = partitions.sort("recorded_at")
     newest = rows.unique(["source", "layer", "name", "day"], keep="last")
@@ -78,7 +82,8 @@ def standing(partitions: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
         layers=pl.len().cast(pl.Int64),
         gone=pl.col("gone").sum().cast(pl.Int64),
         rows=pl.col("rows").filter(raw).last(),
-        good_at=pl.col("recorded_at").filter(raw).last(),
+        # Raw of a day that is refused changes with every body, and is never good.
+        good_at=pl.col("recorded_at").filter(pl.col("layer") == "cleaned").max(),
     )
     refused = newest.filter(pl.col("layer") == "cleaned", pl.col("state") == "rejected").select(
         *_DAY, rejected="message", rejected_by="code_version"
@@ -90,13 +95,63 @@ def standing(partitions: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
 
 
 def tries(
-    attempts: pl.DataFrame, fetches: pl.DataFrame, stands: pl.DataFrame, specs: Sequence[SourceSpec]
+    attempts: pl.DataFrame,
+    fetches: pl.DataFrame,
+    good_at: pl.DataFrame,
+    specs: Sequence[SourceSpec],
 ) -> pl.DataFrame:
-    """Return how often each day was tried since it was last good: `attempts, tried_at, next_at`.
+    """Return how often each day was tried since it was last good, and from when it may be again.
 
     An attempt during which the source failed everybody, and answered nobody, is the source's
     failure and no attempt of the day; a probe of a source that is down is none either.
+
+    Args:
+        attempts: What was planned.
+        fetches: What was asked.
+        good_at: When each day was last good: `source, day, good_at`.
+        specs: The sources.
+
+    Returns:
+        `source, day, fetches, fetch_at` (from when it may be asked for again), `replays` and
+        `replay_at` (from when it may be built from landing again).
     """
+    judged = _judged(attempts, fetches, specs)
+    days = (
+        judged.with_columns(day=pl.date_ranges("first", "last"))
+        .explode("day")
+        .join(good_at, on=_DAY, how="left")
+    )
+    since = pl.col("good_at").is_null() | (pl.col("planned_at") > pl.col("good_at"))
+    counted, replay = pl.col("counted") & since, pl.col("kind") == "replay"
+    waits = pl.lit(pl.Series(PAUSES, dtype=pl.Duration("us")))
+
+    def next_at(count: str, last: str) -> pl.Expr:
+        pause = waits.gather(pl.col(count).clip(1, len(PAUSES)) - 1)
+        return (pl.col(last) + pause).cast(INSTANT)
+
+    return (
+        days.group_by(_DAY)
+        .agg(
+            fetches=(counted & ~replay).sum().cast(pl.Int64),
+            replays=(counted & replay).sum().cast(pl.Int64),
+            fetched=pl.col("planned_at").filter(~replay).max(),
+            replayed=pl.col("planned_at").filter(replay).max(),
+        )
+        .select(
+            *_DAY,
+            "fetches",
+            "replays",
+            # Also a day that changes with every request is not asked for without a pause.
+            fetch_at=next_at("fetches", "fetched"),
+            replay_at=next_at("replays", "replayed"),
+        )
+    )
+
+
+def _judged(
+    attempts: pl.DataFrame, fetches: pl.DataFrame, specs: Sequence[SourceSpec]
+) -> pl.DataFrame:
+    """Say of each attempt whether it is `counted`."""
     limits = pl.DataFrame(
         [(spec.name, spec.time_limit) for spec in specs],
         schema={"source": pl.String, "time_limit": pl.Duration("us")},
@@ -118,19 +173,24 @@ def tries(
         )
     soon = pl.col("planned_at") + pl.col("time_limit")
     excused = (pl.col("failed_at") <= soon) & ~(pl.col("answered_at") <= soon).fill_null(False)
-    counted = (pl.col("kind") != "probe") & ~excused.fill_null(False)
-    days = (
-        judged.with_columns(counted=counted, day=pl.date_ranges("first", "last"))
-        .explode("day")
-        .join(stands.select(*_DAY, "good_at"), on=_DAY, how="left")
-        .filter(pl.col("good_at").is_null() | (pl.col("planned_at") > pl.col("good_at")))
-    )
-    pause = pl.col("attempts").clip(1, len(PAUSES)) - 1
-    waits = pl.lit(pl.Series(PAUSES, dtype=pl.Duration("us")))
+    # Building again from landing asks nobody, so nobody's failure excuses it.
+    asked = (pl.col("kind") == "fetch") & ~excused.fill_null(False)
+    return judged.with_columns(counted=asked | (pl.col("kind") == "replay"))
+
+
+def good_at(stands: pl.DataFrame, history: pl.DataFrame) -> pl.DataFrame:
+    """Return when each day was last good: `source, day, good_at`.
+
+    By what was written into its tables, and by how it was seen to stand: what is built again as it
+    was is not written anew.
+    """
+    written = stands.select(*_DAY, "good_at")
+    seen = history.select(*_DAY, good_at="good_at")
     return (
-        days.group_by(_DAY)
-        .agg(attempts=pl.col("counted").sum().cast(pl.Int64), tried_at=pl.col("planned_at").max())
-        .with_columns(next_at=(pl.col("tried_at") + waits.gather(pause)).cast(INSTANT))
+        pl.concat([written, seen])
+        .drop_nulls()
+        .group_by(_DAY)
+        .agg(pl.col("good_at").max().cast(INSTANT))
     )
 
 
@@ -189,6 +249,8 @@ def all_of(evidence: Evidence, specs: Sequence[SourceSpec]) -> Mapping[str, pl.D
         "stretches": stretches(evidence.fetches),
         "snapshots": snapshots(evidence.fetches),
         "standing": stands,
-        "tries": tries(evidence.attempts, evidence.fetches, stands, specs),
+        "tries": tries(
+            evidence.attempts, evidence.fetches, good_at(stands, evidence.history), specs
+        ),
         "flags": flags(evidence.checks),
     }

@@ -26,6 +26,7 @@ STATES = pl.Schema(
 RUNNING = pl.Schema({"source": pl.String(), "first": pl.Date(), "last": pl.Date()})
 
 _DAY = ["source", "day"]
+_UNTRIED = ("missing", "failed")
 
 
 def states(
@@ -56,10 +57,22 @@ def states(
         pl.col("gone").fill_null(0) == 0
     )
     days = days.with_columns(whole=whole, derived=derived)
-    used_up = pl.col("attempts") >= pl.col("limit")
-    late = (pl.col("deadline") <= moment).fill_null(False)
     refused = pl.col("rejected").is_not_null()
     torn = (pl.col("gone").fill_null(0) > 0) | (pl.col("whole") & ~pl.col("derived") & ~refused)
+    # Other code may accept it; what stands in landing is tried with that as often as any other.
+    outdated = refused & (pl.col("rejected_by") != pl.col("code_version"))
+    outdated &= pl.col("replays") < pl.col("limit")
+    # A day that is there was not tried in vain, whatever was asked in passing.
+    tried = (
+        pl.when(torn | outdated)
+        .then("replays")
+        .when(~pl.col("whole") | refused)
+        .then("fetches")
+        .otherwise(pl.lit(0))
+    )
+    days = days.with_columns(attempts=tried)
+    used_up = pl.col("attempts") >= pl.col("limit")
+    late = (pl.col("deadline") <= moment).fill_null(False)
 
     # The first that holds decides: state, remedy, reason.
     rules: list[tuple[pl.Expr, str, str, pl.Expr]] = [
@@ -67,7 +80,7 @@ def states(
         (torn & used_up, "failed", "person", _torn() + _tried()),
         (torn, "missing", "replay", _torn()),
         (refused & pl.col("filling"), "filling", "none", pl.lit("a run is at it")),
-        (refused & (pl.col("rejected_by") != pl.col("code_version")), "rejected", "replay", _old()),
+        (outdated, "rejected", "replay", _old()),
         (refused & (used_up | late), "rejected", "person", pl.col("rejected") + _tried()),
         (refused & pl.col("off_state").is_null(), "rejected", "fetch", pl.col("rejected")),
         (refused, "rejected", "person", pl.col("rejected")),
@@ -86,7 +99,7 @@ def states(
         (late, "lost", "none", _lost()),
         (pl.col("due") > moment, "not_due", "none", _not_due()),
         (used_up & (pl.col("outcome") == "missing"), "missing", "person", _unpublished()),
-        (used_up, "failed", "person", _missing() + _tried()),
+        (used_up, "failed", "person", _missing()),
     ]
     return (
         days.with_columns(
@@ -97,8 +110,13 @@ def states(
             reason=_first([(when, reason) for when, _, _, reason in rules], _missing()),
         )
         .with_columns(
-            # What stands in landing can be had for ever; what is lost has no deadline any more.
-            deadline=pl.when(pl.col("remedy") == "fetch").then("deadline"),
+            # What stands in landing can be had for ever; what is lost has no deadline any more. A
+            # day that nobody tries any more has one: until then somebody can.
+            deadline=pl.when(
+                (pl.col("remedy") == "fetch")
+                | ((pl.col("remedy") == "person") & pl.col("state").is_in(_UNTRIED) & ~torn)
+            ).then("deadline"),
+            next_at=pl.when(pl.col("remedy") == "replay").then("replay_at").otherwise("fetch_at"),
         )
         .select(STATES.names())
         .cast(STATES)
@@ -143,7 +161,7 @@ def _joined(
         .join(found["flags"], on=_DAY, how="left")
         .join(filling, on=_DAY, how="left")
         .join(offs, on="source", how="left")
-        .with_columns(pl.col("attempts").fill_null(0), pl.col("filling").fill_null(False))
+        .with_columns(pl.col("fetches", "replays").fill_null(0), pl.col("filling").fill_null(False))
     )
 
 
@@ -167,7 +185,13 @@ def _torn() -> pl.Expr:
 
 
 def _tried() -> pl.Expr:
-    return pl.format("; tried {} times", "attempts")
+    said = pl.format("; tried {}", _times())
+    return pl.when(pl.col("attempts") > 0).then(said).otherwise(pl.lit(""))
+
+
+def _times() -> pl.Expr:
+    many = pl.format("{} times", "attempts")
+    return pl.when(pl.col("attempts") == 1).then(pl.lit("once")).otherwise(many)
 
 
 def _old() -> pl.Expr:
@@ -179,20 +203,24 @@ def _not_due() -> pl.Expr:
 
 
 def _lost() -> pl.Expr:
-    state = pl.lit("a state feed has no past to ask for, and that day nothing came")
+    state = pl.lit("a state feed has no past to ask for") + pl.when(
+        pl.col("taken").fill_null(0) > 0
+    ).then(pl.lit("")).otherwise(pl.lit(", and that day nothing came"))
     event = pl.format(
         "the source reached back to it until {}",
         pl.col("deadline").dt.strftime("%Y-%m-%d %H:%M UTC"),
     )
-    tried = pl.when(pl.col("attempts") > 0).then(_tried()).otherwise(pl.lit(""))
     partly = pl.when(pl.col("kind") == "state").then(_slots()).otherwise(_until())
     return (
-        partly + pl.when(pl.col("kind") == "state").then(state).otherwise(event) + tried + _last()
+        partly
+        + pl.when(pl.col("kind") == "state").then(state).otherwise(event)
+        + _tried()
+        + _last()
     )
 
 
 def _unpublished() -> pl.Expr:
-    return pl.format("the source has not published it: asked {} times", "attempts")
+    return pl.format("the source has not published it: asked {}", _times())
 
 
 def _missing() -> pl.Expr:
@@ -200,7 +228,7 @@ def _missing() -> pl.Expr:
     partly = pl.when(pl.col("kind") == "state").then(_slots()).otherwise(_until())
     asked = (
         pl.when(pl.col("attempts") > 0)
-        .then(pl.format("asked {} times", "attempts"))
+        .then(pl.format("asked {}", _times()))
         .when(pl.col("message").is_not_null())
         .then(pl.lit("asked"))
         .otherwise(pl.lit("not asked for yet"))

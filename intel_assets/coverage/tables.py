@@ -26,6 +26,9 @@ collapsed: far fewer rows than usual; stale: a state feed's body that stays the 
 rejected: a blocking check failed; filling: a run is at it; failed: attempts used up; not_due: its
 time has not come; disabled and not_configured: the source is off."""
 
+STANDING = ("complete", "empty", "collapsed", "stale")
+"""The states in which all tables of a day stand."""
+
 REMEDIES = ("none", "fetch", "replay", "person")
 """What makes the day good: nothing, asking the source, building it again from landing, or somebody
 who looks."""
