@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import polars as pl
+from cronsim import CronSim
 
+from intel_assets.clock import start_of
 from intel_assets.lakehouse.contracts import INSTANT
 from intel_assets.sources.spec import SourceSpec
 
@@ -74,7 +76,7 @@ def expected(
                 kind=pl.lit(spec.kind),
                 begins=start,
                 ends=ends,
-                due=ends + spec.due_after,
+                due=start + _due(spec),
                 deadline=deadline,
                 slots=pl.lit(spec.calendar.slots, pl.Int64),
                 layers=pl.lit(2 + len(spec.aggregates), pl.Int64),
@@ -83,3 +85,17 @@ def expected(
             )
         )
     return pl.concat(frames)
+
+
+def _due(spec: SourceSpec) -> timedelta:
+    """Return how long after its beginning a day is to be there.
+
+    An event feed's is whole some time after its end. A state feed's snapshot can be taken while
+    the day lasts and no longer: it is missing when the first request of the day brought none.
+    """
+    if spec.kind == "event" or spec.calendar.slots > 1:
+        return timedelta(days=1) + spec.due_after
+    midnight = start_of(spec.start)
+    tick = next(CronSim(spec.cadence, midnight - timedelta(seconds=1)))
+    first = tick - tick.replace(hour=0, minute=0)
+    return first + min(spec.due_after, (timedelta(days=1) - first) / 2)
