@@ -15,7 +15,7 @@ from intel_assets.clock import start_of
 from intel_assets.coverage import findings
 from intel_assets.coverage.evidence import Evidence, first_days, gather
 from intel_assets.coverage.expected import expected
-from intel_assets.coverage.plan import Ask
+from intel_assets.coverage.plan import Ask, requests
 from intel_assets.coverage.states import RUNNING, states
 from intel_assets.coverage.tables import ATTEMPTS, COVERAGE
 from intel_assets.lakehouse.layout import Layout
@@ -142,11 +142,17 @@ def quota_left(fetches: pl.DataFrame, specs: Sequence[SourceSpec], now: datetime
             0,
             spec.quota.requests
             - used[spec.name]
-            - min(_ticks_left(spec, now), spec.quota.requests // 2),
+            - min(_ticks_left(spec, now) * of_a_tick(spec), spec.quota.requests // 2),
         )
         for spec in specs
         if spec.quota is not None
     }
+
+
+def of_a_tick(spec: SourceSpec) -> int:
+    """Return how many requests one tick of a source's own cadence makes."""
+    today = date.min + timedelta(days=spec.late_days)
+    return requests(spec, date.min, today) if spec.kind == "event" else 1
 
 
 def _ticks_left(spec: SourceSpec, now: datetime) -> int:

@@ -13,6 +13,7 @@ from datetime import timedelta
 import dagster as dg
 
 from intel_assets.coverage import findings
+from intel_assets.coverage.assess import of_a_tick, quota_used
 from intel_assets.coverage.evidence import fetches
 from intel_assets.engine import sources_off
 from intel_assets.orchestration.inflight import in_flight, tags
@@ -52,12 +53,16 @@ def due(spec: SourceSpec, instance: dg.DagsterInstance) -> dg.RunRequest | dg.Sk
     if before is not None:
         return dg.SkipReason(f"The run {before.run_id[:8]} of an earlier tick has not ended yet.")
     now = world_clock(settings)()
-    health = findings.health(fetches(settings.layout, [spec.name]), [spec]).row(0, named=True)
+    asked = fetches(settings.layout, [spec.name])
+    health = findings.health(asked, [spec]).row(0, named=True)
     if health["probe_at"] is not None and health["probe_at"] > now:
         return dg.SkipReason(
             f"{spec.name} has not answered {health['failures']} times in a row; it is asked again "
             f"at {health['probe_at']:%H:%M:%S} UTC."
         )
+    for _, _, used, allowed in quota_used(asked, [spec], now).iter_rows():
+        if used + of_a_tick(spec) > allowed:
+            return dg.SkipReason(f"The quota of {spec.name} is used up: {used} of {allowed}.")
     today = now.date()
     first = max(spec.start, today - timedelta(days=spec.late_days if spec.kind == "event" else 0))
     return dg.RunRequest(tags=tags(spec, first, today, trigger="schedule"))
