@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from intel_assets.clock import start_of
-from intel_assets.coverage.evidence import Evidence
+from intel_assets.coverage.evidence import Evidence, newest
 from intel_assets.coverage.states import STATES
 from intel_assets.coverage.tables import ATTEMPTS, COVERAGE
 from intel_assets.lakehouse.ops import CHECKS, FETCHES, PARTITIONS
@@ -153,7 +153,7 @@ def evidence(**given: pl.DataFrame) -> Evidence:
         "partitions": partitions(),
         "attempts": attempts(),
         "checks": CHECKS.empty(),
-        "history": COVERAGE.empty(),
+        "history": newest(COVERAGE.empty()),
     } | given
     return Evidence(**{"present": files(known["partitions"])} | known)
 

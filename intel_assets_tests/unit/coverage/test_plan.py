@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intel_assets.coverage.plan import DAYS_IN_A_RUN, Ask, Limits, plan, ranges, requests
@@ -117,6 +117,7 @@ def spec_of(world: World, ask: Ask) -> SourceSpec:
 # -- bounds -----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_no_ask_needs_more_requests_than_the_quota_leaves(world: World) -> None:
     for ask in asks(world):
@@ -125,6 +126,7 @@ def test_no_ask_needs_more_requests_than_the_quota_leaves(world: World) -> None:
         assert ask.requests <= world.limits.budgets.get(ask.source, 10**6)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_no_more_runs_than_there_is_room_for_and_one_for_each_source(world: World) -> None:
     found = asks(world)
@@ -133,6 +135,7 @@ def test_no_more_runs_than_there_is_room_for_and_one_for_each_source(world: Worl
     assert all(len(ask.days) <= DAYS_IN_A_RUN for ask in found)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_a_source_that_is_busy_or_down_is_not_asked(world: World) -> None:
     for ask in asks(world):
@@ -144,6 +147,7 @@ def test_a_source_that_is_busy_or_down_is_not_asked(world: World) -> None:
             assert ask.first == ask.last
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_every_request_is_for_a_day_that_can_be_had_and_is_missing(world: World) -> None:
     for ask in asks(world):
@@ -154,6 +158,7 @@ def test_every_request_is_for_a_day_that_can_be_had_and_is_missing(world: World)
         assert {ask.first, ask.last} <= wanted.keys()
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_a_hole_that_a_range_goes_over_costs_no_request(world: World) -> None:
     for ask in asks(world):
@@ -162,6 +167,7 @@ def test_a_hole_that_a_range_goes_over_costs_no_request(world: World) -> None:
             assert ask.requests == len(windows(wanted, spec_of(world, ask).window_days))
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 90), min_size=1), st.integers(1, 31))
 def test_ranges_hold_every_day_once_and_cost_what_the_days_cost(
     chosen: set[int], width: int
@@ -180,6 +186,7 @@ def test_ranges_hold_every_day_once_and_cost_what_the_days_cost(
 # -- progress ---------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_where_something_can_be_done_something_is(world: World) -> None:
     able = {
@@ -191,6 +198,7 @@ def test_where_something_can_be_done_something_is(world: World) -> None:
     assert len(asks(world)) == min(world.limits.runs, len(able))
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_what_is_not_asked_for_waits_for_something_that_is_named(world: World) -> None:
     made = plan(world.states, world.specs, world.limits, NOON)
@@ -204,6 +212,7 @@ def test_what_is_not_asked_for_waits_for_something_that_is_named(world: World) -
             assert all(one.why and one.days > 0 for one in held)
 
 
+@settings(deadline=None)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_same_states_give_the_same_plan_in_whatever_order(world: World, random: Random) -> None:
     before = plan(world.states, world.specs, world.limits, NOON)
@@ -212,6 +221,7 @@ def test_the_same_states_give_the_same_plan_in_whatever_order(world: World, rand
     assert plan(world.states, specs, world.limits, NOON).asks == before.asks
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_what_runs_is_not_asked_for_again(world: World) -> None:
     first = asks(world)
@@ -266,6 +276,7 @@ def urgency(row: Mapping[str, Any]) -> tuple[datetime, int]:
     return row["deadline"] or at(date.max), -row["day"].toordinal()
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_of_a_source_what_expires_first_goes_first_and_then_the_newest(world: World) -> None:
     for ask in asks(world):
@@ -273,6 +284,7 @@ def test_of_a_source_what_expires_first_goes_first_and_then_the_newest(world: Wo
         assert min(gaps.values(), key=urgency)["day"] in ask.days
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_of_all_sources_what_expires_first_goes_first(world: World) -> None:
     everything = Limits(99, world.limits.budgets, world.limits.busy, world.limits.probe_at)
@@ -282,6 +294,7 @@ def test_of_all_sources_what_expires_first_goes_first(world: World) -> None:
     assert ends == sorted(ends)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_an_attempt_takes_a_quarter_of_the_days_of_the_one_before(world: World) -> None:
     for ask in asks(world):
