@@ -17,7 +17,7 @@ from intel_assets.lakehouse.layout import LAYERS, Layout
 from intel_assets.lakehouse.storage import storage_errors
 
 FORMAT = 1
-_MARKER = "lake.json"
+MARKER = "lake.json"
 Step = Callable[[Layout], None]
 
 
@@ -40,7 +40,7 @@ def read_format(layout: Layout) -> int | None:
     with storage_errors(layout.base):
         store = layout.store(layout.base)
         try:
-            marker = obstore.get(store, _MARKER).bytes()
+            marker = obstore.get(store, MARKER).bytes()
         except FileNotFoundError:
             found = obstore.list_with_delimiter(store)["common_prefixes"]
             return 0 if any(prefix.strip("/") in LAYERS for prefix in found) else None
@@ -48,7 +48,7 @@ def read_format(layout: Layout) -> int | None:
         return int(json.loads(bytes(marker))["format"])
     except (ValueError, KeyError, TypeError):
         raise StorageError(
-            f"{layout.base}/{_MARKER} is damaged.", f'It should read {{"format": {FORMAT}}}.'
+            f"{layout.base}/{MARKER} is damaged.", f'It should read {{"format": {FORMAT}}}.'
         ) from None
 
 
@@ -120,4 +120,4 @@ def upgrade(layout: Layout, steps: Mapping[int, Step] = STEPS) -> list[int]:
 def _mark(layout: Layout, version: int = FORMAT) -> None:
     with storage_errors(layout.base):
         text = json.dumps({"format": version}) + "\n"
-        obstore.put(layout.store(layout.base), _MARKER, text.encode())
+        obstore.put(layout.store(layout.base), MARKER, text.encode())
