@@ -151,6 +151,8 @@ SPEC = SourceSpec(
     start=date(2021, 8, 8),
     window_days=1,
     cadence="5 * * * *",
+    # Lines may be added to a file for a day and a half after its day.
+    late_days=2,
     # People post in fits and starts: the usual bounds would call one day in sixteen odd.
     volume=VolumeRule(collapse=0.2, burst=15.0),
     policy=HttpPolicy(rate_per_second=20.0, burst=4),
