@@ -308,9 +308,7 @@ def test_status_says_how_each_layer_stands(ask: Intel):
     names = ["source", "layer", "days", "first", "last", "rows", "rejected", "missing", "failed"]
     assert head.split() == [*names, "written"]
     assert [row.split()[:2] for row in rows] == [
-        [name, layer]
-        for name in registry.names()
-        for layer in ("raw", "cleaned", "aggregated")
+        [name, layer] for name in registry.names() for layer in ("raw", "cleaned", "aggregated")
     ]
 
 

@@ -15,12 +15,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import nbformat
 import polars as pl
 import pytest
+from nbclient import NotebookClient
 
 from intel_assets.alerts.tables import DELIVERIES
 from intel_assets.coverage.assess import record, record_attempts
 from intel_assets.coverage.plan import Ask
+from intel_assets.coverage.tables import STATES
 from intel_assets.engine import open_engine
 from intel_assets.lakehouse.format import check_format
 from intel_assets.lakehouse.layout import Layout
@@ -140,11 +143,14 @@ def test_gaps_write_nothing(look: Intel, watched: Path):
 
 def test_gaps_of_an_empty_lake_are_all_that_is_expected(watch: Intel):
     found = json.loads(watch("gaps", "--json").out)
-    assert [(row["source"], row["days"]) for row in found] == [
-        ("tweetfeed", (TODAY.date() - date(2021, 8, 8)).days),
-        ("urlhaus", URLHAUS_DAYS - 1),
-    ]
-    assert found[1]["deadline"] == "2025-06-11T00:00:00Z"
+    assert {row["source"]: row["days"] for row in found} == {
+        "ipsum": 1,  # of a state feed, today is all that can be had
+        "malicious_ip": 1,
+        "threatfox_ips": 1,
+        "tweetfeed": (TODAY.date() - date(2021, 8, 8)).days,
+        "urlhaus": URLHAUS_DAYS - 1,
+    }
+    assert found[-1]["deadline"] == "2025-06-11T00:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -454,8 +460,8 @@ def test_a_run_records_how_every_day_stands(watch: Intel):
     count = "SELECT source, state, count(*) FROM ops.coverage GROUP BY ALL ORDER BY ALL"
     assert watch("sql", count, "--format", "csv").out.splitlines()[1:] == [
         "ipsum,complete,1",
-        "malicious_ip,not_due,1",
-        "threatfox_ips,not_due,1",
+        "malicious_ip,missing,1",
+        "threatfox_ips,missing,1",
         f"tweetfeed,missing,{(TODAY.date() - date(2021, 8, 8)).days}",
         "tweetfeed,not_due,1",
         f"urlhaus,missing,{URLHAUS_DAYS - 1}",
@@ -617,3 +623,52 @@ def test_a_disk_that_is_nearly_full_is_a_problem(look: Intel, monkeypatch: pytes
     found = _health(look("health", "--json", environment=WHOLE))
     (problem,) = found["problems"]
     assert re.fullmatch(r"the disk of \S+ is nearly full: 5% is free", problem)
+
+
+# -- the heat-map --------------------------------------------------------------------------------
+
+
+def test_coverage_by_day_is_a_table_with_a_level_for_every_state(look: Intel):
+    query = (
+        "SELECT source, state, level, held, count(*) AS days FROM aggregated.coverage_daily "
+        "WHERE source = 'tweetfeed' GROUP BY ALL ORDER BY level"
+    )
+    assert look("sql", query, "--format", "csv").out.splitlines()[1:] == [
+        "tweetfeed,not_due,1,False,1",
+        "tweetfeed,complete,2,True,2",
+        "tweetfeed,missing,7,False,38",
+    ]
+
+
+def test_every_state_has_a_level_and_a_colour():
+    sql = (ROOT / "intel_assets/coverage/sql/coverage_daily.sql").read_text("utf-8")
+    levels = dict(re.findall(r"WHEN '(\w+)' THEN (\d+)", sql))
+    assert set(levels) == set(STATES)
+    notebook = (ROOT / "notebooks/coverage.ipynb").read_text("utf-8")
+    coloured = set(re.findall(r"\b(\d+): \(\\\"[a-z ]+\\\", \\\"#", notebook))
+    assert coloured == set(levels.values())
+
+
+@pytest.mark.slow
+def test_every_figure_of_the_notebook_has_data(
+    watched: Path, world: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in (environment_of(watched, world) | FROM_MAY).items():
+        monkeypatch.setenv(name, value)
+    path = ROOT / "notebooks" / "coverage.ipynb"
+    book = nbformat.read(path, as_version=4)
+    looked = "[len(a.patches) + len(a.images) for a in plt.gcf().axes]"
+    for cell in book.cells:
+        cell.source = cell.source.replace("plt.show()", f"print('drawn', {looked}); plt.show()")
+    client = NotebookClient(
+        book,
+        timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    outputs = [out for cell in client.execute().cells for out in cell.get("outputs", ())]
+    said = "".join(out.get("text", "") for out in outputs)
+    drawn = [int(n) for n in re.findall(r"drawn \[(\d+)\]", said)]
+    assert len(drawn) == 3
+    assert all(drawn)
+    assert sum("image/png" in out.get("data", {}) for out in outputs) == 3
