@@ -112,12 +112,7 @@ def sequence(journal: pl.DataFrame, day: date, *, anew: bool) -> Sequence:
         day: The day.
         anew: Whether to fold from nothing in any case.
     """
-    covering = journal.filter(_HAS_BODY, pl.col("covers_from").is_not_null())
-    if day != UNDATED:
-        covering = covering.filter(
-            pl.col("covers_from") < start_of(day + timedelta(days=1)),
-            pl.col("covers_to") > start_of(day),
-        )
+    covering = _covering(journal, day)
     is_waiting = pl.col("folded_at").is_null()
     first = covering.filter(is_waiting)["received_at"].min()
     if first is None and not anew:
@@ -133,3 +128,16 @@ def sequence(journal: pl.DataFrame, day: date, *, anew: bool) -> Sequence:
             entries.append(Entry(fetch_of(row), row["covers_from"], row["covers_to"]))
         before = row["body_sha256"]
     return Sequence(tuple(entries), anew=anew)
+
+
+def is_answered(journal: pl.DataFrame, day: date) -> bool:
+    """Whether any body speaks of a day, also one that is gone by now."""
+    return not _covering(journal, day).is_empty()
+
+
+def _covering(journal: pl.DataFrame, day: date) -> pl.DataFrame:
+    speaks = _HAS_BODY & pl.col("covers_from").is_not_null()
+    if day != UNDATED:
+        speaks &= pl.col("covers_from") < start_of(day + timedelta(days=1))
+        speaks &= pl.col("covers_to") > start_of(day)
+    return journal.filter(speaks)

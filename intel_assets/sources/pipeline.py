@@ -121,7 +121,7 @@ class Pipeline:
         with self._bodies() as bodies:
             self._retry_unparsed(bodies, days)
             journal = self._journal.fetches()
-            received = [day for day in days if _is_answered(journal, day)]
+            received = [day for day in days if journals.is_answered(journal, day)]
             yield from self._process(bodies, received, {}, anew=True)
 
     # -- taking in -------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ class Pipeline:
                 frame, changed = self._fold_day(bodies, kept, day, stored[day], anew=anew)
                 frames[day] = frame
                 touched.extend([day] if changed else [])
-                if _is_answered(journal, day):
+                if journals.is_answered(journal, day):
                     answered.add(day)
             if not touched:
                 return None
@@ -385,7 +385,3 @@ def _days_of(body: ParsedBody) -> set[date]:
 
 def _last_day(covers_to: datetime) -> date:
     return (covers_to - timedelta(microseconds=1)).date()
-
-
-def _is_answered(journal: pl.DataFrame, day: date) -> bool:
-    return bool(journals.sequence(journal, day, anew=True).entries)
