@@ -34,18 +34,13 @@ _SIDE_FILES = ("-wal", "-shm", "-journal", ".lock", ".part")
 _say = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def upkeep(
-    history_days: Annotated[
-        int,
-        typer.Option("--history-days", min=1, metavar="N", help="Keep Dagster's runs so long."),
-    ] = 30,
-    json: AsJson = False,
-) -> None:
+def upkeep(json: AsJson = False) -> None:
     """Do now what is done every night: tables, landing, Dagster's history.
 
     Small files are merged, files that no promise needs are removed, bodies that said nothing new
-    leave landing after as many days as their source says, old runs of Dagster are forgotten. No
-    answer changes by it, now or as of any moment. Runs may be under way.
+    leave landing after as many days as their source says, Dagster's runs are forgotten after
+    INTEL_RUN_HISTORY_DAYS. No answer changes by it, now or as of any moment. Runs may be under
+    way.
     """
     settings = load_settings()
 
@@ -56,7 +51,7 @@ def upkeep(
 
     configure_logs(verbosity(), {})
     with open_instance(settings) as instance, _say.status("upkeep"):
-        done = keep(settings, instance, history_days)
+        done = keep(settings, instance)
     if any(part.busy for part in done):
         raise UsageError("Another upkeep, or a backup, is under way.", "Wait until it is done.")
     columns = ["part", "what", "count"]

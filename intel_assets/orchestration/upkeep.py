@@ -30,9 +30,6 @@ from intel_assets.world import world_clock
 
 logger = logging.getLogger(__name__)
 
-HISTORY_DAYS = 30
-"""How long Dagster's runs and their logs are kept."""
-
 _HISTORY_SECONDS = 600.0
 _BUSY = "Another upkeep, or a backup, is under way."
 
@@ -83,8 +80,8 @@ def keep_landing(settings: Settings, run_id: str = "") -> Kept:
     return kept
 
 
-def keep_history(instance: dg.DagsterInstance, days: int = HISTORY_DAYS) -> Kept:
-    """Forget Dagster's old runs and logs."""
+def keep_history(instance: dg.DagsterInstance, days: int) -> Kept:
+    """Forget Dagster's runs and logs that are older than so many days."""
     # Here, so that what only loads the definitions does not load the databases' drivers.
     from intel_assets.orchestration.history import forget, shrink
 
@@ -101,14 +98,12 @@ def keep_history(instance: dg.DagsterInstance, days: int = HISTORY_DAYS) -> Kept
     return kept
 
 
-def keep(
-    settings: Settings, instance: dg.DagsterInstance, days: int = HISTORY_DAYS, run_id: str = ""
-) -> list[Kept]:
+def keep(settings: Settings, instance: dg.DagsterInstance, run_id: str = "") -> list[Kept]:
     """Do all of it, in this process and without a run; `busy` if another is at it."""
     parts: dict[str, Callable[[], Kept]] = {
         "tables": lambda: keep_tables(settings, run_id),
         "landing": lambda: keep_landing(settings, run_id),
-        "history": lambda: keep_history(instance, days),
+        "history": lambda: keep_history(instance, settings.run_history_days),
     }
     return [in_turn(settings, name, part) for name, part in parts.items()]
 
@@ -117,16 +112,6 @@ def in_turn(settings: Settings, name: str, part: Callable[[], Kept]) -> Kept:
     """Do a part unless another upkeep, or a backup, is under way."""
     with alone(settings.state.absolute(), settings.tenant) as free:
         return part() if free else Kept(name, busy=True)
-
-
-class History(dg.Config):
-    """How long Dagster's history is kept.
-
-    Attributes:
-        days: Older runs and logs are forgotten.
-    """
-
-    days: int = HISTORY_DAYS
 
 
 @dg.op(out=dg.Out(dg.Nothing), description=keep_tables.__doc__)
@@ -146,11 +131,12 @@ def landing(context: dg.OpExecutionContext) -> None:
 
 
 @dg.op(out=dg.Out(dg.Nothing), description=keep_history.__doc__)
-def history(context: dg.OpExecutionContext, config: History) -> None:
+def history(context: dg.OpExecutionContext) -> None:
     """Keep Dagster's history."""
     settings = load_settings()
     with about(run_id=context.run_id):
-        part = in_turn(settings, "history", lambda: keep_history(context.instance, config.days))
+        days = settings.run_history_days
+        part = in_turn(settings, "history", lambda: keep_history(context.instance, days))
     _tell(context, part)
 
 

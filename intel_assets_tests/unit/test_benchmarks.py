@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import backfill, bulk, dump, start
+from benchmarks import backfill, bulk, dump, start, upkeep
 from benchmarks.measure import Bound, Outcome
 
 
@@ -44,6 +44,17 @@ def test_start_is_measured_in_fresh_processes():
 
     assert _figures(outcome)["import dagster, s"] > 0
     assert [bound.at_most for bound in outcome.bounds] == [1.0]
+
+
+@pytest.mark.slow
+def test_upkeep_counts_the_files_and_asks_in_a_fresh_process():
+    outcome = upkeep.run(days=2, times=6, rounds=1)
+
+    figures = _figures(outcome)
+    assert figures["runs"] == 12
+    assert figures["tables"] >= 6
+    assert [bound.at_most for bound in outcome.bounds] == [4, 1.5, 1.5]
+    assert 1 <= outcome.bounds[0].value <= 4
 
 
 _COLUMNS = ("id", "dateadded", "url", "url_status", "last_online", "threat", "tags")
