@@ -197,8 +197,9 @@ def show_text(story: Story) -> None:
     if "due" in about:
         until = f" until {_moment(about['deadline'])}" if about["deadline"] else " at any time"
         typer.echo(f"  Due {_moment(about['due'])}; it can be asked for{until}.")
-        allowed = about["attempts_allowed"]
-        typer.echo(f"  Tried {about['attempts']} of {allowed} times since it was last good.")
+        if about["attempts"]:
+            allowed = about["attempts_allowed"]
+            typer.echo(f"  Tried {about['attempts']} of {allowed} times since it was last good.")
     _table("Asked", "It was never asked for.", _REQUEST, [_request(r) for r in story.requests])
     for row in story.requests:
         if row["error"]:

@@ -20,6 +20,9 @@ import pytest
 from deltalake import write_deltalake
 
 from intel_assets.cli import show
+from intel_assets.coverage.tables import COVERAGE
+from intel_assets.lakehouse.layout import Layout
+from intel_assets.lakehouse.tables import Table
 from intel_assets.simulator.server import Simulator
 from intel_assets.sources import registry
 from intel_assets_tests.e2e.commands import (
@@ -699,7 +702,7 @@ def test_commands_that_only_ask_import_neither_dagster_nor_pandera(
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory, filled: Path) -> Path:
-    """A lake of 60 tables: the filled one, and others of its kind."""
+    """A lake of 60 tables: the filled one, others of its kind, and ten years of coverage."""
     import shutil
 
     folder = tmp_path_factory.mktemp("large")
@@ -712,6 +715,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, filled: Path) -> Path:
             "known_to": pl.Series([None] * 30, dtype=pl.Datetime("us", "UTC")),
         }
     )
+    Table(Layout(str(folder / "lake")), COVERAGE).append(_ten_years_of_sixty_sources(), {})
     there = len(list((folder / "lake").glob("*/*/_delta_log")))
     for number in range(60 - there):
         layer = ("raw", "cleaned", "aggregated")[number % 3]
@@ -719,6 +723,23 @@ def large(tmp_path_factory: pytest.TempPathFactory, filled: Path) -> Path:
         write_deltalake(str(table), frame, partition_by=["day"])
     assert len(list((folder / "lake").glob("*/*/_delta_log"))) == 60
     return folder
+
+
+def _ten_years_of_sixty_sources() -> pl.DataFrame:
+    days = pl.date_range(date(2015, 6, 13), TODAY.date(), eager=True).alias("day").to_frame()
+    sources = pl.Series("source", [f"source_{n}" for n in range(60)]).to_frame()
+    third = pl.col("day").dt.day() == 3
+    rows = days.join(sources, how="cross").with_columns(
+        state=pl.when(third).then(pl.lit("lost")).otherwise(pl.lit("complete")),
+        reason=pl.lit(None, pl.String),
+        deadline=pl.lit(None, pl.Datetime("us", "UTC")),
+        remedy=pl.lit("none"),
+        attempts=pl.lit(0),
+        rows=pl.lit(5),
+        since=pl.lit(TODAY),
+        recorded_at=pl.lit(TODAY),
+    )
+    return COVERAGE.conform(rows)
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from intel_assets.lakehouse.tables import Table
 from intel_assets.settings import Settings
 from intel_assets.simulator.server import Simulator
 from intel_assets.sources import registry
+from intel_assets.sources.spec import Quota, SourceSpec
 from intel_assets_tests.e2e.commands import ROOT, TODAY, Answer, Intel, assert_short, environment_of
 
 PLAYED_TIME = {"INTEL_CLOCK": "simulator"}
@@ -330,6 +332,26 @@ def test_days_that_are_lost_are_named_and_not_asked_for(watch: Intel, world: Sim
     refused = watch("backfill", "urlhaus", "--from", "2025-03-01", "--to", "2025-03-02")
     assert_short(refused, 4)
     assert "urlhaus reaches back 30 days: 2025-03-01 to 2025-03-02" in refused.err
+
+
+def test_a_backfill_keeps_inside_its_quota_and_says_what_it_would_use(
+    look: Intel, monkeypatch: pytest.MonkeyPatch
+):
+    load = registry.load
+
+    def with_a_quota(wanted: Iterable[str] = ()) -> list[SourceSpec]:
+        daily = {"cadence": "5 1 * * *", "quota": Quota(20, "month"), "late_days": 0}
+        return [replace(spec, **daily) for spec in load(wanted)]
+
+    monkeypatch.setattr(registry, "load", with_a_quota)
+    answer = look("backfill", "tweetfeed", "--from", "2025-05-01", "--dry-run")
+    assert answer.code == 0
+    # 3 of 20 were used for the days that are held; up to half is kept for what is new.
+    assert "3 ranges" not in answer.err
+    assert "requests of the 7 that the quota leaves for this now (20 a month)." in answer.err
+    assert "The quota does not suffice for 2025-05-01 to 2025-06-01: run this again" in answer.err
+    asked = re.findall(r"^fetch +\S+ +\S+ +\d+ +(\d+)", answer.out, re.M)
+    assert sum(map(int, asked)) == 7
 
 
 @pytest.mark.parametrize(
