@@ -66,7 +66,7 @@ def standing(partitions: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
         `source, day, layers` (tables that were last said to be good), `gone` (those of them whose
         files are not there), `rows` (of raw), `good_at` (when it was last accepted), `rejected`
         (why the day is refused; null if it is not), `rejected_by` (the code that refused it),
-        `outcome` and `message` (of the last attempt at raw).
+        `outcome`, `message` and `told_at` (of the last attempt at raw).
     """
     rows = partitions.sort("recorded_at")
     newest = rows.unique(["source", "layer", "name", "day"], keep="last")
@@ -88,7 +88,9 @@ def standing(partitions: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
     refused = newest.filter(pl.col("layer") == "cleaned", pl.col("state") == "rejected").select(
         *_DAY, rejected="message", rejected_by="code_version"
     )
-    last = newest.filter(raw).select(*_DAY, outcome="state", message="message")
+    last = newest.filter(raw).select(
+        *_DAY, outcome="state", message="message", told_at="recorded_at"
+    )
     return stands.join(refused, on=_DAY, how="full", coalesce=True).join(
         last, on=_DAY, how="full", coalesce=True
     )
@@ -97,7 +99,7 @@ def standing(partitions: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
 def tries(
     attempts: pl.DataFrame,
     fetches: pl.DataFrame,
-    good_at: pl.DataFrame,
+    marks: pl.DataFrame,
     specs: Sequence[SourceSpec],
 ) -> pl.DataFrame:
     """Return how often each day was tried since it was last good, and from when it may be again.
@@ -108,21 +110,25 @@ def tries(
     Args:
         attempts: What was planned.
         fetches: What was asked.
-        good_at: When each day was last good: `source, day, good_at`.
+        marks: When each day was last good, and last heard of (`marks`).
         specs: The sources.
 
     Returns:
-        `source, day, fetches, fetch_at` (from when it may be asked for again), `replays` and
-        `replay_at` (from when it may be built from landing again).
+        `source, day, fetches, fetch_at` (from when it may be asked for again), `replays`,
+        `replay_at` (from when it may be built from landing again) and `silent` (attempts since
+        anything was last heard of the day: its runs broke).
     """
     judged = _judged(attempts, fetches, specs)
     days = (
         judged.with_columns(day=pl.date_ranges("first", "last"))
         .explode("day")
-        .join(good_at, on=_DAY, how="left")
+        .join(marks, on=_DAY, how="left")
     )
-    since = pl.col("good_at").is_null() | (pl.col("planned_at") > pl.col("good_at"))
-    counted, replay = pl.col("counted") & since, pl.col("kind") == "replay"
+
+    def since(mark: str) -> pl.Expr:
+        return pl.col("counted") & (pl.col(mark).is_null() | (pl.col("planned_at") > pl.col(mark)))
+
+    counted, replay = since("good_at"), pl.col("kind") == "replay"
     waits = pl.lit(pl.Series(PAUSES, dtype=pl.Duration("us")))
 
     def next_at(count: str, last: str) -> pl.Expr:
@@ -134,6 +140,7 @@ def tries(
         .agg(
             fetches=(counted & ~replay).sum().cast(pl.Int64),
             replays=(counted & replay).sum().cast(pl.Int64),
+            silent=since("told_at").sum().cast(pl.Int64),
             fetched=pl.col("planned_at").filter(~replay).max(),
             replayed=pl.col("planned_at").filter(replay).max(),
         )
@@ -141,6 +148,7 @@ def tries(
             *_DAY,
             "fetches",
             "replays",
+            "silent",
             # Also a day that changes with every request is not asked for without a pause.
             fetch_at=next_at("fetches", "fetched"),
             replay_at=next_at("replays", "replayed"),
@@ -178,20 +186,16 @@ def _judged(
     return judged.with_columns(counted=asked | (pl.col("kind") == "replay"))
 
 
-def good_at(stands: pl.DataFrame, history: pl.DataFrame) -> pl.DataFrame:
-    """Return when each day was last good: `source, day, good_at`.
+def marks(stands: pl.DataFrame, history: pl.DataFrame) -> pl.DataFrame:
+    """Return when each day was last good, and last heard of: `source, day, good_at, told_at`.
 
-    By what was written into its tables, and by how it was seen to stand: what is built again as it
-    was is not written anew.
+    Good by what was written into its tables, and by how it was seen to stand: what is built again
+    as it was is not written anew.
     """
-    written = stands.select(*_DAY, "good_at")
-    seen = history.select(*_DAY, good_at="good_at")
-    return (
-        pl.concat([written, seen])
-        .drop_nulls()
-        .group_by(_DAY)
-        .agg(pl.col("good_at").max().cast(INSTANT))
-    )
+    written = stands.select(*_DAY, "good_at", "told_at")
+    seen = history.select(*_DAY, good_at="good_at", told_at="good_at")
+    times = [pl.col(name).max().cast(INSTANT) for name in ("good_at", "told_at")]
+    return pl.concat([written, seen]).group_by(_DAY).agg(times)
 
 
 def health(fetches: pl.DataFrame, specs: Sequence[SourceSpec]) -> pl.DataFrame:
@@ -249,8 +253,6 @@ def all_of(evidence: Evidence, specs: Sequence[SourceSpec]) -> Mapping[str, pl.D
         "stretches": stretches(evidence.fetches),
         "snapshots": snapshots(evidence.fetches),
         "standing": stands,
-        "tries": tries(
-            evidence.attempts, evidence.fetches, good_at(stands, evidence.history), specs
-        ),
+        "tries": tries(evidence.attempts, evidence.fetches, marks(stands, evidence.history), specs),
         "flags": flags(evidence.checks),
     }

@@ -91,6 +91,7 @@ class _Gap:
     day: date
     remedy: str
     attempts: int
+    silent: int
     deadline: datetime | None
 
     @property
@@ -177,13 +178,13 @@ def _ask(spec: SourceSpec, gaps: Sequence[_Gap], limits: Limits, now: datetime) 
 def _range(spec: SourceSpec, gaps: Sequence[_Gap], kind: Kind, budget: int | None) -> Ask:
     """Return the range around the most urgent gap, no wider than its quota and its past allow."""
     urgent = min(gaps, key=lambda gap: gap.urgency)
-    # A day that was tried in vain is tried among fewer: one that breaks its run is alone at last.
-    widest = max(1, DAYS_IN_A_RUN // 4**urgent.attempts)
+    # Of which nothing was heard is tried among fewer: a day that breaks its run is alone at last.
+    widest = max(1, DAYS_IN_A_RUN // 4**urgent.silent)
     newest_first = urgent.deadline is None
     alike = [
         gap.day
         for gap in gaps
-        if gap.attempts == urgent.attempts
+        if (gap.attempts, gap.silent) == (urgent.attempts, urgent.silent)
         and 0 <= (urgent.day - gap.day).days * (1 if newest_first else -1) < widest
     ]
     first, last = _around(spec, kind, alike, urgent.day)
@@ -226,4 +227,4 @@ def _pausing(source: str, waiting: pl.DataFrame) -> Held:
 
 
 def _gap(row: Mapping[str, Any]) -> _Gap:
-    return _Gap(row["day"], row["remedy"], row["attempts"], row["deadline"])
+    return _Gap(row["day"], row["remedy"], row["attempts"], row["silent"] or 0, row["deadline"])

@@ -19,6 +19,7 @@ STATES = pl.Schema(
         "deadline": INSTANT,
         "remedy": pl.String(),
         "attempts": pl.Int64(),
+        "silent": pl.Int64(),
         "rows": pl.Int64(),
         "next_at": INSTANT,
     }
@@ -161,7 +162,10 @@ def _joined(
         .join(found["flags"], on=_DAY, how="left")
         .join(filling, on=_DAY, how="left")
         .join(offs, on="source", how="left")
-        .with_columns(pl.col("fetches", "replays").fill_null(0), pl.col("filling").fill_null(False))
+        .with_columns(
+            pl.col("fetches", "replays", "silent").fill_null(0),
+            pl.col("filling").fill_null(False),
+        )
     )
 
 

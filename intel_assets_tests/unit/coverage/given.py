@@ -49,6 +49,7 @@ def state(day: date, remedy: str = "fetch", **given: Any) -> dict[str, Any]:
         "deadline": None,
         "remedy": remedy,
         "attempts": 0,
+        "silent": 0,
         "rows": None,
         "next_at": None,
     }

@@ -13,6 +13,7 @@ from intel_assets.coverage import findings
 from intel_assets.coverage.evidence import newest
 from intel_assets.coverage.findings import PAUSES, health, snapshots, stretches, tries
 from intel_assets.coverage.tables import COVERAGE
+from intel_assets.lakehouse.contracts import INSTANT
 from intel_assets.lakehouse.ops import CHECKS
 from intel_assets_tests.unit.coverage.given import (
     DAYS,
@@ -186,17 +187,22 @@ def test_a_day_of_which_only_a_failure_is_known_says_so() -> None:
 
 # -- tries ------------------------------------------------------------------------------------
 
-NEVER_GOOD = pl.DataFrame(
-    schema={"source": pl.String, "day": pl.Date, "good_at": pl.Datetime("us", "UTC")}
-)
+MARKS = pl.Schema({"source": pl.String, "day": pl.Date, "good_at": INSTANT, "told_at": INSTANT})
+
+
+def marked(good: datetime | None = None, told: datetime | None = None) -> pl.DataFrame:
+    """When the day was last good, and last heard of."""
+    return pl.DataFrame([("feed", ago(9), good, told)], schema=MARKS, orient="row")
 
 
 def tried(
     *planned: dict[str, object],
     asked: tuple[dict[str, object], ...] = (),
-    good: pl.DataFrame = NEVER_GOOD,
+    marks: pl.DataFrame | None = None,
 ) -> dict[str, object]:
-    found = tries(attempts(*planned), fetches(*asked), good, [spec()])
+    found = tries(
+        attempts(*planned), fetches(*asked), marked() if marks is None else marks, [spec()]
+    )
     return found.filter(pl.col("day") == ago(9)).row(0, named=True)
 
 
@@ -210,7 +216,7 @@ def test_each_attempt_counts_and_each_pause_is_four_times_the_one_before() -> No
 
 
 def test_an_attempt_at_a_range_is_one_at_each_of_its_days() -> None:
-    found = tries(attempts(attempt(ago(9), NOON, last=ago(7))), fetches(), NEVER_GOOD, [spec()])
+    found = tries(attempts(attempt(ago(9), NOON, last=ago(7))), fetches(), marked(), [spec()])
     assert dict(found.select("day", "fetches").iter_rows()) == {ago(n): 1 for n in (9, 8, 7)}
 
 
@@ -271,13 +277,18 @@ def test_building_again_is_not_excused_by_a_source_that_does_not_answer() -> Non
 def test_what_was_tried_before_the_day_was_good_does_not_count_but_is_not_repeated_at_once() -> (
     None
 ):
-    good = NEVER_GOOD.vstack(
-        pl.DataFrame([("feed", ago(9), NOON + HOUR)], schema=NEVER_GOOD.schema, orient="row")
-    )
-    found = tried(attempt(ago(9), NOON), attempt(ago(9), NOON + 2 * HOUR), good=good)
+    good = marked(NOON + HOUR)
+    found = tried(attempt(ago(9), NOON), attempt(ago(9), NOON + 2 * HOUR), marks=good)
     assert found["fetches"] == 1
-    found = tried(attempt(ago(9), NOON), good=good)
+    found = tried(attempt(ago(9), NOON), marks=good)
     assert (found["fetches"], found["fetch_at"]) == (0, NOON + 15 * MINUTE)
+
+
+def test_attempts_after_which_nothing_was_heard_of_a_day_are_silent() -> None:
+    planned = [attempt(ago(9), NOON + n * HOUR, kind="replay") for n in range(4)]
+    assert tried(*planned)["silent"] == 4
+    found = tried(*planned, marks=marked(told=NOON + 90 * MINUTE))
+    assert (found["replays"], found["silent"]) == (4, 2)
 
 
 def seen(state: str, recorded: datetime) -> dict[str, object]:
@@ -287,16 +298,23 @@ def seen(state: str, recorded: datetime) -> dict[str, object]:
 def test_a_day_was_last_good_when_it_was_written_or_seen_to_be_good() -> None:
     stands = findings.standing(partitions(*whole(ago(9))), files(partitions(*whole(ago(9)))))
     rows = [seen("missing", NOON), seen("complete", NOON + HOUR), seen("filling", NOON + 2 * HOUR)]
-    history = COVERAGE.conform(pl.DataFrame(rows).cast({"recorded_at": pl.Datetime("us", "UTC")}))
-    found = findings.good_at(stands, newest(history))
-    assert found.rows() == [("feed", ago(9), NOON + HOUR)]
-    before = findings.good_at(stands, newest(history.clear()))
-    assert before.rows() == [("feed", ago(9), at(ago(8)))]
+    history = COVERAGE.conform(pl.DataFrame(rows).cast({"recorded_at": INSTANT}))
+    found = findings.marks(stands, newest(history))
+    assert found.rows() == [("feed", ago(9), NOON + HOUR, NOON + HOUR)]
+    before = findings.marks(stands, newest(history.clear()))
+    assert before.rows() == [("feed", ago(9), at(ago(8)), at(ago(8)))]
+
+
+def test_a_day_was_last_heard_of_when_anything_was_said_of_it() -> None:
+    failed = partition(ago(9), state="failed", rows=None, recorded_at=NOON)
+    stands = findings.standing(partitions(failed), files(partitions()))
+    found = findings.marks(stands, newest(COVERAGE.empty()))
+    assert found.rows() == [("feed", ago(9), None, NOON)]
 
 
 def test_of_the_history_the_newest_row_counts() -> None:
     rows = [seen("filling", NOON + 2 * HOUR), seen("missing", NOON), seen("empty", NOON + HOUR)]
-    history = COVERAGE.conform(pl.DataFrame(rows).cast({"recorded_at": pl.Datetime("us", "UTC")}))
+    history = COVERAGE.conform(pl.DataFrame(rows).cast({"recorded_at": INSTANT}))
     (row,) = newest(history).rows(named=True)
     assert (row["state"], row["good_at"]) == ("filling", NOON + HOUR)
 
@@ -369,5 +387,5 @@ def test_a_volume_that_is_too_small_is_a_collapse_and_one_that_is_too_large_is_n
 def test_the_lack_of_all_evidence_is_no_error() -> None:
     nothing = findings.standing(partitions(), files(partitions()))
     assert nothing.is_empty()
-    assert tries(attempts(), fetches(), NEVER_GOOD, [spec()]).is_empty()
+    assert tries(attempts(), fetches(), marked(), [spec()]).is_empty()
     assert stretches(fetches()).is_empty()

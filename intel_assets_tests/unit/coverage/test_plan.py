@@ -85,6 +85,7 @@ def sources(draw: st.DrawFn) -> tuple[SourceSpec, list[dict[str, Any]]]:
                 chosen,
                 source=name,
                 attempts=attempts,
+                silent=draw(st.integers(0, attempts)) if attempts else 0,
                 deadline=deadline if chosen == "fetch" else None,
                 next_at=draw(pause) if attempts else None,
             )
@@ -260,7 +261,7 @@ def test_days_that_break_every_run_they_are_in_do_not_keep_the_others_back(
                 rows[day] = row | {"remedy": "none"}
             elif row["remedy"] == "fetch":
                 remedy = "fetch" if tried < one.attempts else "person"
-                rows[day] = row | {"attempts": tried, "remedy": remedy}
+                rows[day] = row | {"attempts": tried, "silent": tried, "remedy": remedy}
     left = {day for day, row in rows.items() if row["remedy"] != "none"}
     assert left == poison
     assert all(rows[day]["attempts"] == one.attempts for day in poison)
@@ -296,12 +297,12 @@ def test_of_all_sources_what_expires_first_goes_first(world: World) -> None:
 
 @settings(deadline=None)
 @given(worlds())
-def test_an_attempt_takes_a_quarter_of_the_days_of_the_one_before(world: World) -> None:
+def test_an_attempt_takes_a_quarter_of_the_days_of_one_that_broke(world: World) -> None:
     for ask in asks(world):
         gaps = world.gaps(ask.source, "replay" if ask.kind == "replay" else "fetch")
-        tried = min(gaps.values(), key=urgency)["attempts"]
-        assert ask.attempt == tried + 1
-        assert len(ask.days) <= max(1, DAYS_IN_A_RUN // 4**tried)
+        urgent = min(gaps.values(), key=urgency)
+        assert ask.attempt == urgent["attempts"] + 1
+        assert len(ask.days) <= max(1, DAYS_IN_A_RUN // 4 ** urgent["silent"])
 
 
 # -- examples ---------------------------------------------------------------------------------
@@ -325,6 +326,13 @@ def test_with_a_deadline_the_oldest_thirty_days_go_first() -> None:
     assert (ask.first, ask.last, ask.requests) == (ago(59), ago(30), 1)
     assert ask.deadline == at(TODAY) + DAYS
     assert ask.why == "2026-09-22 can be had until 2026-11-21 00:00 UTC only"
+
+
+def test_days_that_the_source_does_not_have_are_asked_for_together_again() -> None:
+    rows = [state(ago(back), attempts=4) for back in range(1, 40)]
+    assert len(one_ask(*rows).days) == 30
+    silent = [row | {"silent": 1} for row in rows]
+    assert len(one_ask(*silent).days) == 7
 
 
 def test_one_request_that_answers_both_sides_of_a_hole_is_one_ask() -> None:

@@ -512,7 +512,9 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_how_a_day_stands_and_why(case: Case) -> None:
-    assert judge(case) == {
+    found = judge(case)
+    del found["silent"]
+    assert found == {
         "source": "feed",
         "day": case.day,
         "state": case.state,
