@@ -39,7 +39,9 @@ from intel_assets_tests.e2e.commands import (
 CANARY = "canary-7f3a9c51e2"
 ASKING = ("sql", "status", "quarantine")
 WATCHING = ("gaps", "backfill", "health", "source")
-COMMANDS = (*ASKING, *WATCHING, "run", "land", "replay", "upgrade", "doctor", "simulate", "ui")
+FILLING = ("run", "land", "replay", "upgrade")
+KEEPING = ("upkeep", "backup", "restore")
+COMMANDS = (*ASKING, *WATCHING, *FILLING, *KEEPING, "doctor", "simulate", "ui")
 
 
 # -- help ----------------------------------------------------------------------------------------
