@@ -40,6 +40,7 @@ from intel_assets.lakehouse.manifest import (
     TABLES,
     Manifest,
     SavedTable,
+    files_of,
     flaw,
     read_manifest,
     write_manifest,
@@ -157,12 +158,21 @@ class _Backup:
             (self._folder / _UNFINISHED).touch()
         self._say("tables: looking at their versions")
         pinned = pin(self._layout, clock)
-        self._left |= {str(name): f"cannot be read: {why}" for name, why in pinned.damaged.items()}
+        for name, why in pinned.damaged.items():
+            self._leave(name, why)
         tables: dict[str, SavedTable] = {}
         listings: dict[str, set[str]] = {}
         for number, (name, version) in enumerate(pinned.versions.items(), 1):
             self._say(f"tables: {name} ({number} of {len(pinned.versions)})")
-            tables[str(name)], listings[str(name)] = self._copy_table(name, version)
+            saved, listing = self._copy_table(name, version)
+            copy = self._folder / TABLES / name.layer / name.name / saved.folder
+            found = flaw(copy, version)
+            if found is None:
+                # A file that the lake has lost since the backup before is needed all the same.
+                tables[str(name)] = saved
+                listings[str(name)] = listing | set(files_of(copy, version))
+            else:
+                self._leave(name, found)
         bodies = self._copy_landing(verify=verify)
         files = {name: self._copy_beside(name, *given) for name, given in beside.items()}
         manifest = Manifest(
@@ -203,7 +213,6 @@ class _Backup:
             self._copied += len(
                 copies.bring_all(self._store, prefix, wanted, target, lambda _: None)
             )
-        self._check_table(name, target, version)
         held = data | log
         saved = SavedTable(target.name, version, len(held), sum(held.values()))
         return saved, set(held)
@@ -236,14 +245,18 @@ class _Backup:
         except FileNotFoundError:
             return False
 
-    def _check_table(self, name: TableName, target: Path, version: int) -> None:
-        """Refuse a copy that is not whole."""
-        why = flaw(target, version)
-        if why is not None:
+    def _leave(self, name: TableName, why: str) -> None:
+        """Go on without a table that is damaged, if it can be built again.
+
+        Raises:
+            StorageError: If it cannot: then the backup before is worth more than this one.
+        """
+        if name.layer == "ops":
             raise StorageError(
-                f"{name} could not be copied whole: {why}.",
-                "If something removed its files meanwhile, do it again; else see `intel doctor`.",
+                f"{name} is damaged: {why}.",
+                "It cannot be made again: bring it back from the backup before, which stays.",
             )
+        self._left[str(name)] = f"is damaged: {why}"
 
     # -- the rest --------------------------------------------------------------------------------
 

@@ -98,15 +98,20 @@ def read_manifest(folder: Path) -> Manifest | None:
 def flaw(table: Path, version: int) -> str | None:
     """Return what a table's copy lacks to be read at a version; None if nothing."""
     try:
-        opened = DeltaTable(str(table), version=version)
-        files = pl.DataFrame(opened.get_add_actions(flatten=True))
+        wanted = files_of(table, version)
     except (DeltaError, OSError) as error:
         return str(error).strip().partition("\n")[0]
     held = copies.present(table)
-    for path, size in files.select("path", "size_bytes").iter_rows():
-        if held.get(path) != size:
-            return f"{path} is not there, or not whole"
-    return None
+    return next(
+        (f"{path} is not there, or not whole" for path in wanted if held.get(path) != wanted[path]),
+        None,
+    )
+
+
+def files_of(table: Path, version: int) -> dict[str, int]:
+    """Return the files that a version of a table consists of, with their sizes."""
+    files = pl.DataFrame(DeltaTable(str(table), version=version).get_add_actions(flatten=True))
+    return dict(files.select("path", "size_bytes").iter_rows())
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

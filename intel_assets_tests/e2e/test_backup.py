@@ -359,6 +359,31 @@ def test_a_damaged_backup_is_refused_before_anything_is_touched(
     refused(lambda folder: (folder / MANIFEST).write_text("{"))
 
 
+def test_a_file_that_the_lake_lost_is_in_the_backup_before_or_its_table_is_left_out(
+    make_lake: MakeLake, feed: Feed, tmp_path: Path
+) -> None:
+    lake, backup = make_lake(clock=lambda: feed.dumps[-1][1]), tmp_path / "backup"
+    feed.take(lake)
+    expected = known(lake, NOON)
+    saved(lake, backup)
+    base = Path(lake.engine.settings.layout.base)
+    next((base / "raw" / "urlhaus").glob("day=*/*.parquet")).unlink()
+    other = make_lake(name="other", clock=lambda: feed.dumps[-1][1])
+    for _ in range(2):  # the backup before still has the file
+        assert saved(lake, backup).left == {}
+        brought_back(other, backup, force=True)
+        assert_known(other, expected)
+    assert set(saved(lake, tmp_path / "fresh").left) == {"raw.urlhaus"}
+    brought_back(other, tmp_path / "fresh", force=True)
+    other.replay(URLHAUS, DAYS)
+    assert_known(other, expected)
+    manifest = saved(lake, backup)
+    assert read_manifest(backup) == manifest
+    next((base / "ops" / "fetches").rglob("source=*/*.parquet")).unlink()
+    with pytest.raises(StorageError, match="cannot be made again"):
+        saved(lake, tmp_path / "third")
+
+
 @pytest.mark.parametrize("what", ["backup_format", "lake_format"])
 def test_a_backup_of_a_newer_version_is_refused(
     make_lake: MakeLake, feed: Feed, tmp_path: Path, what: str
