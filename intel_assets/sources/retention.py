@@ -5,6 +5,10 @@ out otherwise without it: it opened no version and closed none. One that waits, 
 understood yet, that another source received too, or that a later "not modified" may mean, stays
 whatever its age.
 
+What is gone is missed in two cases. A body that is landed by hand and is older than what has gone
+is folded into what is left of its time. And a mended parser finds in a body that is gone nothing
+that the old one did not see. Where that matters, `landing_days` is None.
+
 A body goes in steps, a night apart: it is marked, and from then on no day is folded from it; it is
 set aside; it is removed. Each step looks again whether it may go, and if not brings it back. So
 no run that began before a step is still at work at the next, and a run that receives the body
