@@ -34,19 +34,22 @@ def run(rounds: int = 5, days: int = DAYS, times: int = TIMES) -> Outcome:
         answers = [_ask(folder) for _ in range(rounds + 1)][1:]
     finally:
         shutil.rmtree(folder)
-    files = lived["files"]
+    files, first, last = lived["files"], lived["first"], lived["last"]
     return Outcome(
         "upkeep",
         DECISION,
         [
             Bound("files in a partition, at most", max(files.values()), 4),
             Bound("cold `intel sql`, s", middle(answers), 1.5),
-            Bound("times the time of a run after a month", lived["last"] / lived["first"], 1.5),
+            # By the processor, which other work on the machine does not slow down.
+            Bound("times the work of a run after a month", last[1] / first[1], 1.5),
         ],
         {
             "runs": lived["runs"],
-            "a run on the first day, s": round(lived["first"], 3),
-            "a run on the last day, s": round(lived["last"], 3),
+            "a run on the first day, s": round(first[0], 3),
+            "a run on the last day, s": round(last[0], 3),
+            "a run on the first day, processor s": round(first[1], 3),
+            "a run on the last day, processor s": round(last[1], 3),
             "upkeep of the last night, s": round(lived["night"], 3),
             "tables": len(files),
             "entries in the log of ops.fetches": lived["log"],
