@@ -48,9 +48,7 @@ def alert_sensor(specs: Sequence[SourceSpec], settings: Settings) -> dg.SensorDe
     return tell
 
 
-def look(
-    instance: dg.DagsterInstance, specs: Sequence[SourceSpec], settings: Settings
-) -> str:
+def look(instance: dg.DagsterInstance, specs: Sequence[SourceSpec], settings: Settings) -> str:
     """Look once: gather the facts, judge them, write and tell what is to be told; say what was."""
     # Here, so that what only loads the definitions does not load mail and web clients.
     from intel_assets.alerts import engine
