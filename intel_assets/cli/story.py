@@ -19,7 +19,7 @@ from intel_assets.coverage.expected import begins, expected
 from intel_assets.coverage.tables import COVERAGE
 from intel_assets.lakehouse.contracts import Contract
 from intel_assets.lakehouse.layout import Layout
-from intel_assets.lakehouse.ops import FETCHES, PARTITIONS
+from intel_assets.lakehouse.ops import CHECKS, FETCHES, PARTITIONS
 from intel_assets.lakehouse.tables import Table
 from intel_assets.sources.calendars import Calendar
 from intel_assets.sources.spec import SourceSpec
@@ -96,7 +96,10 @@ def tell(
         )
     story.requests = _requests(layout, spec.name, day)
     story.held = _held(layout, spec.name, day, evidence.present)
-    story.checks = _of(evidence.checks, spec.name, day).sort("layer", "name").to_dicts()
+    checks = (
+        _of_table(layout, CHECKS, spec.name, day).sort("recorded_at").unique("name", keep="last")
+    )
+    story.checks = checks.sort("layer", "name").to_dicts()
     planned = evidence.attempts.filter(
         pl.col("source") == spec.name, pl.col("first") <= day, pl.col("last") >= day
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -13,7 +14,7 @@ from cronsim import CronSim
 
 from intel_assets.clock import start_of
 from intel_assets.coverage import findings
-from intel_assets.coverage.evidence import Evidence, first_days, gather
+from intel_assets.coverage.evidence import Evidence, Records, first_days, gather, together
 from intel_assets.coverage.expected import expected
 from intel_assets.coverage.plan import Ask, requests
 from intel_assets.coverage.states import RUNNING, states
@@ -23,6 +24,7 @@ from intel_assets.lakehouse.tables import Table
 from intel_assets.sources.spec import SourceSpec
 from intel_assets.sources.switches import Off
 
+_AT_ONCE = 6
 NOTHING_RUNS = pl.DataFrame(schema=RUNNING)
 
 
@@ -33,7 +35,7 @@ class Assessment:
     Attributes:
         states: A row for each expected day (`states.STATES`), and `since` when it has stood so.
         health: How each source answers (`findings.health`).
-        evidence: What it was read from.
+        evidence: What it was read from, but for the partitions: they are many.
     """
 
     now: datetime
@@ -70,15 +72,32 @@ def assess(
     Raises:
         StorageError: If the lake cannot be read.
     """
-    evidence = gather(layout, specs)
-    days = expected(specs, now, first_days(evidence), since)
-    found = states(days, findings.all_of(evidence, specs), off, running, now)
-    before = evidence.history.select("source", "day", was="state", was_since="since")
-    same = pl.col("state") == pl.col("was")
-    with_since = found.join(before, on=["source", "day"], how="left").select(
-        *found.columns, since=pl.when(same).then("was_since").otherwise(pl.lit(now))
+    records = Records(layout)
+
+    def judge(some: Sequence[SourceSpec]) -> Assessment:
+        evidence = gather(records, some)
+        days = expected(some, now, first_days(evidence), since)
+        found = states(days, findings.all_of(evidence, some), off, running, now)
+        before = evidence.history.select("source", "day", was="state", was_since="since")
+        same = pl.col("state") == pl.col("was")
+        with_since = found.join(before, on=["source", "day"], how="left").select(
+            *found.columns, since=pl.when(same).then("was_since").otherwise(pl.lit(now))
+        )
+        health = findings.health(evidence.fetches, some)
+        kept = replace(evidence, partitions=evidence.partitions.clear())
+        return Assessment(now, with_since, health, kept)
+
+    # A few sources at a time: what is put aside on the way is small then.
+    named = sorted(specs, key=lambda spec: spec.name)
+    parts = [named[n : n + _AT_ONCE] for n in range(0, len(named), _AT_ONCE)] or [named]
+    with ThreadPoolExecutor(2) as pool:
+        judged = list(pool.map(judge, parts))
+    return Assessment(
+        now,
+        pl.concat([part.states for part in judged]),
+        pl.concat([part.health for part in judged]),
+        together([part.evidence for part in judged]),
     )
-    return Assessment(now, with_since, findings.health(evidence.fetches, specs), evidence)
 
 
 def record(layout: Layout, assessment: Assessment) -> int:

@@ -68,16 +68,16 @@ def standing(partitions: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
         (why the day is refused; null if it is not), `rejected_by` (the code that refused it),
         `outcome`, `message` and `told_at` (of the last attempt at raw).
     """
+    keys = ["source", "layer", "name", "day"]
+    is_good, raw = pl.col("state").is_in(GOOD), pl.col("layer") == "raw"
     rows = partitions.sort("recorded_at")
-    newest = rows.unique(["source", "layer", "name", "day"], keep="last")
-    good = rows.filter(pl.col("state").is_in(GOOD)).unique(
-        ["source", "layer", "name", "day"], keep="last"
-    )
+    newest = rows.unique(keys, keep="last")
+    before = rows.filter(is_good).join(newest.filter(~is_good), on=keys, how="semi")
+    good = pl.concat([newest.filter(is_good), before.unique(keys, keep="last")])
     files = present.with_columns(there=pl.lit(True))
-    held = good.join(files, on=["source", "layer", "name", "day"], how="left").with_columns(
+    held = good.join(files, on=keys, how="left").with_columns(
         gone=pl.col("there").is_null() & (pl.col("rows") > 0)
     )
-    raw = pl.col("layer") == "raw"
     stands = held.group_by(_DAY).agg(
         layers=pl.len().cast(pl.Int64),
         gone=pl.col("gone").sum().cast(pl.Int64),

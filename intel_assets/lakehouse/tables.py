@@ -122,13 +122,15 @@ class Table:
             frame = pl.scan_delta(table, storage_options=self._options).filter(condition).collect()
         return self.contract.conform(frame)
 
-    def read_columns(self, columns: Sequence[str], condition: pl.Expr) -> pl.DataFrame:
+    def read_columns(
+        self, columns: Sequence[str], condition: pl.Expr, at: DeltaTable | None = None
+    ) -> pl.DataFrame:
         """Return some columns of the rows that meet a condition, in the contract's types.
 
         Columns that the table was made without are null.
         """
         wanted = pl.Schema({name: self.contract.schema[name] for name in columns})
-        table = self.open()
+        table = at or self.open()
         if table is None:
             return pl.DataFrame(schema=wanted)
         with storage_errors(self.uri):

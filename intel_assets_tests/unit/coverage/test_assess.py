@@ -22,12 +22,14 @@ from intel_assets.coverage.assess import (
 from intel_assets.coverage.plan import Limits, plan
 from intel_assets.coverage.states import RUNNING
 from intel_assets.coverage.tables import ATTEMPTS, COVERAGE
+from intel_assets.lakehouse.contracts import INSTANT
 from intel_assets.lakehouse.layout import Layout
-from intel_assets.lakehouse.ops import FETCHES, PARTITIONS
+from intel_assets.lakehouse.ops import CHECKS, FETCHES, PARTITIONS
 from intel_assets.lakehouse.tables import Table
 from intel_assets.sources.spec import Quota, SourceSpec
 from intel_assets.threat.plain_lists import IPSUM
 from intel_assets_tests.unit.coverage.given import (
+    DAYS,
     HOUR,
     MINUTE,
     NOON,
@@ -139,6 +141,53 @@ def test_a_folder_that_raws_log_does_not_know_holds_nothing(layout: Layout) -> N
     (Path(layout.base) / "raw/tweetfeed" / "day=__HIVE_DEFAULT_PARTITION__").mkdir()
     found = look(layout, NOON)
     assert found.evidence.present["day"].to_list() == [ago(2)]
+
+
+def test_a_check_that_failed_counts_until_it_passes(layout: Layout) -> None:
+    def outcome(day: int, name: str, passed: bool, hours: int) -> dict[str, Any]:
+        row = {"source": "feed", "day": ago(day), "layer": "raw", "name": name, "passed": passed}
+        return row | {"description": f"{name} {hours}", "recorded_at": NOON + hours * HOUR}
+
+    rows = [
+        outcome(3, "volume", False, 1),
+        outcome(3, "volume", False, 2),
+        outcome(2, "volume", False, 1),
+        outcome(2, "volume", True, 2),
+        outcome(1, "volume", True, 1),
+        outcome(1, "volume", False, 2),
+        outcome(1, "contract", False, 2),
+    ]
+    note(layout, CHECKS, pl.DataFrame(rows).cast({"recorded_at": INSTANT}))
+    found = look(layout, NOON).evidence.checks.sort("day")
+    assert found.select("day", "description").rows() == [
+        (ago(3), "volume 2"),
+        (ago(1), "volume 2"),
+    ]
+
+
+def test_a_request_is_known_by_its_row_with_counts_else_by_its_newest(layout: Layout) -> None:
+    came = fetch(1, ago(1), NOON, folded_at=None)
+    folded = came | {"folded_at": NOON + HOUR, "recorded_at": NOON + HOUR}
+    again = came | {"outcome": "failed", "recorded_at": NOON + 2 * HOUR}
+    waits = fetch(2, ago(1), NOON, folded_at=None)
+    failed = waits | {"outcome": "failed", "recorded_at": NOON + HOUR}
+    note(layout, FETCHES, fetches(came, folded, again, failed, waits))
+    found = look(layout, NOON + DAYS).evidence.fetches
+    assert sorted(found.select("outcome", "folded_at").rows(), key=str) == [
+        ("failed", None),
+        ("fetched", NOON + HOUR),
+    ]
+
+
+def test_many_sources_are_judged_as_each_alone(layout: Layout) -> None:
+    specs = [spec(f"feed_{n:02}", look_back_days=None if n % 2 else 9) for n in range(20)]
+    rows = [fetch(n, ago(n % 3), NOON, source=one.name) for n, one in enumerate(specs)]
+    note(layout, FETCHES, fetches(*rows))
+    found = look(layout, NOON, *reversed(specs))
+    alone = [look(layout, NOON, one) for one in specs]
+    assert found.states.equals(pl.concat([one.states for one in alone]))
+    assert found.health.equals(pl.concat([one.health for one in alone]))
+    assert found.evidence.fetches.height == 20
 
 
 # -- quota ------------------------------------------------------------------------------------
