@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import backfill, bulk, start, upkeep
+from benchmarks import backfill, bulk, coverage, start, upkeep
 from benchmarks.measure import ROOT, Outcome
 
 BENCHMARKS: dict[str, Callable[..., Outcome]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[..., Outcome]] = {
     "backfill": backfill.run,
     "start": start.run,
     "upkeep": upkeep.run,
+    "coverage": coverage.run,
 }
 BY_HAND = {"upkeep"}
 """Those that take half an hour: run when they are named."""

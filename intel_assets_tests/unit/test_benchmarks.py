@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import backfill, bulk, dump, start, upkeep
+from benchmarks import backfill, bulk, coverage, dump, start, upkeep
 from benchmarks.measure import Bound, Outcome
 
 
@@ -55,6 +55,18 @@ def test_upkeep_counts_the_files_and_asks_in_a_fresh_process():
     assert figures["tables"] >= 6
     assert [bound.at_most for bound in outcome.bounds] == [4, 1.5, 1.5]
     assert 1 <= outcome.bounds[0].value <= 4
+
+
+@pytest.mark.slow
+def test_coverage_is_measured_over_real_tables_and_finds_their_holes():
+    outcome = coverage.run(rounds=1, sources=12, days=100)
+
+    figures = _figures(outcome)
+    # Ten of the sources hold the newer half of their days; of those held every fiftieth is missing.
+    assert figures["expected days"] == 12 * 101
+    assert figures["gaps"] == 2 * 2 + 10 * (50 + 1)
+    assert figures["planned"] == 4
+    assert [bound.at_most for bound in outcome.bounds] == [2.0, 0.2, 500.0, 5.0]
 
 
 _COLUMNS = ("id", "dateadded", "url", "url_status", "last_online", "threat", "tags")
