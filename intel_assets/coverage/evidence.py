@@ -7,7 +7,8 @@ take a second or two.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -46,6 +47,7 @@ _PARTITIONS = [
     "recorded_at",
 ]
 _ALL = pl.lit(True)
+_COMMIT = re.compile(r"\d{20}\.(?:json|checkpoint\..+)")
 FLAGS = ("volume", "staleness")
 """The checks whose failure is a state."""
 _PRESENT = {"source": pl.String(), "layer": pl.String(), "name": pl.String(), "day": pl.Date()}
@@ -119,10 +121,13 @@ def gather(records: Records, specs: Sequence[SourceSpec]) -> Evidence:
         StorageError: If the lake cannot be read.
     """
     names = [spec.name for spec in specs]
+    partitions = records.read(PARTITIONS, names, [*_PARTITIONS, "delta_version"])
+    raw = partitions.filter(pl.col("layer") == "raw").group_by("source")
+    versions = dict(raw.agg(pl.col("delta_version").max()).iter_rows())
     return Evidence(
         fetches=_requests(records.read(FETCHES, names, _FETCHES + _ENTRY)),
-        partitions=records.read(PARTITIONS, names, _PARTITIONS),
-        present=present(records.layout, specs),
+        partitions=partitions.select(_PARTITIONS),
+        present=present(records.layout, specs, versions),
         attempts=records.read(ATTEMPTS, names),
         checks=_failing(records, names),
         history=newest(records.read(COVERAGE, names)),
@@ -186,29 +191,47 @@ def standing_partitions(layout: Layout, source: str) -> pl.DataFrame:
     )
 
 
-def present(layout: Layout, specs: Sequence[SourceSpec]) -> pl.DataFrame:
-    """Return the partitions whose files stand: in raw's log, and in every table's folder.
+def present(
+    layout: Layout, specs: Sequence[SourceSpec], versions: Mapping[str, int]
+) -> pl.DataFrame:
+    """Return the partitions whose files stand: in every table's folder, and in raw's log.
 
-    Raw's log is the truth of what is held; a folder that somebody deleted shows in its absence
-    alone. What a derived table's log says is compared by the reconciler, which takes its time.
+    A folder that somebody deleted shows in its absence. Raw's log is read besides, unless it is in
+    the version that a run of its source recorded last: then nobody else changed it since. What a
+    derived table's log says is compared by the reconciler, which takes its time.
+
+    Args:
+        layout: The lake.
+        specs: The sources.
+        versions: The version of raw that was recorded last, for each source.
     """
-    wanted = [
-        (spec.name, contract)
-        for spec in specs
-        for contract in (spec.raw, spec.cleaned, *(a.contract for a in spec.aggregates))
-    ]
-    found = [_held(layout, *one) for one in wanted]
-    return pl.concat([pl.DataFrame(schema=_PRESENT), *found])
+    found = [pl.DataFrame(schema=_PRESENT)]
+    for spec in specs:
+        for contract in (spec.raw, spec.cleaned, *(a.contract for a in spec.aggregates)):
+            folders = pl.Series("day", _folders(layout, contract), pl.String)
+            days = folders.str.strip_prefix("day=").str.to_date("%Y-%m-%d", strict=False)
+            if contract.layer == "raw" and _version(layout, contract) != versions.get(spec.name):
+                days = days.filter(days.is_in(_in_log(layout, contract).implode()))
+            found.append(
+                days.drop_nulls()
+                .to_frame()
+                .select(
+                    source=pl.lit(spec.name),
+                    layer=pl.lit(contract.layer),
+                    name=pl.lit(contract.name),
+                    day="day",
+                )
+            )
+    return pl.concat(found)
 
 
-def _held(layout: Layout, source: str, contract: Contract) -> pl.DataFrame:
-    folders = pl.Series("day", _folders(layout, contract), pl.String)
-    days = folders.str.strip_prefix("day=").str.to_date("%Y-%m-%d", strict=False).drop_nulls()
-    if contract.layer == "raw" and days.len():
-        days = days.filter(days.is_in(_in_log(layout, contract).implode()))
-    return days.to_frame().select(
-        source=pl.lit(source), layer=pl.lit(contract.layer), name=pl.lit(contract.name), day="day"
-    )
+def _version(layout: Layout, contract: Contract) -> int | None:
+    """Return a table's version by the names in its log; None if that takes more than a look."""
+    log = Path(layout.table_uri(contract.layer, contract.name)) / "_delta_log"
+    if not layout.is_local or not log.is_dir():
+        return None
+    commits = [name for name in os.listdir(log) if _COMMIT.fullmatch(name)]  # noqa: PTH208
+    return max((int(name[:20]) for name in commits), default=None)
 
 
 def _in_log(layout: Layout, contract: Contract) -> pl.Series:

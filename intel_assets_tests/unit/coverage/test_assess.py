@@ -241,3 +241,13 @@ def test_a_source_that_fails_is_to_be_probed_and_others_are_not(layout: Layout) 
     found = look(layout, NOON, spec(), spec("two"))
     assert found.probe_at == {"feed": NOON + 4 * MINUTE}
     assert found.evidence.fetches.height == 2
+
+
+def test_raws_log_is_read_unless_a_run_recorded_the_version_that_it_has(layout: Layout) -> None:
+    hold(layout, ago(2), folders=[])
+    note(layout, PARTITIONS, partitions(*whole(ago(1))).with_columns(delta_version=pl.lit(1)))
+    (Path(layout.base) / "raw/tweetfeed" / f"day={ago(1)}").mkdir()
+    # Nobody has written since a run said what it holds: its folders can be believed.
+    assert look(layout, NOON).evidence.present["day"].sort().to_list() == [ago(2), ago(1)]
+    Table(layout, spec().raw).append(spec().raw.conform(pl.DataFrame({"day": [ago(2)]})), {})
+    assert look(layout, NOON).evidence.present["day"].to_list() == [ago(2)]
