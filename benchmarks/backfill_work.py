@@ -19,6 +19,7 @@ from benchmarks.backfill_world import FIRST, days_from
 from intel_assets.definitions import build_definitions
 from intel_assets.ingest.messages import HttpPolicy
 from intel_assets.orchestration.assets import Event, events
+from intel_assets.orchestration.checks import check_specs
 from intel_assets.orchestration.instance import open_instance
 from intel_assets.orchestration.jobs import source_job
 from intel_assets.orchestration.runs import chunks, launch
@@ -58,7 +59,6 @@ def floor(spec: SourceSpec, settings: Settings) -> dg.Definitions:
 def _result(spec: SourceSpec, day: date) -> DayResult:
     """Return what a day comes to, made up."""
     contracts = [spec.raw, spec.cleaned, *(one.contract for one in spec.aggregates)]
-    text = "No column is new."
     return DayResult(
         day,
         "complete",
@@ -68,9 +68,9 @@ def _result(spec: SourceSpec, day: date) -> DayResult:
             LayerResult(one.layer, one.name, 40, f"{day:%Y%m%d}" * 4, 1, written=True)
             for one in contracts
         ),
-        checks=(
-            CheckResult("raw", "schema_drift", True, False, text, {"new_columns": 0}),
-            CheckResult("cleaned", "contract", True, True, text, {"rejected_rows": 0}),
+        checks=tuple(
+            CheckResult(one.asset_key.path[0], one.name, True, one.blocking, "All is well.")
+            for one in check_specs(spec)
         ),
     )
 

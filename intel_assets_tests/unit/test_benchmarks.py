@@ -33,7 +33,7 @@ def test_backfill_tells_dagster_the_same_with_and_without_a_body():
     outcome = backfill.run(days=2, rounds=1)
 
     figures = _figures(outcome)
-    assert figures["events"] == 2 * (3 + 2)
+    assert figures["events"] == 2 * (3 + 4)
     assert figures["runs"] == 1
     assert [bound.at_most for bound in outcome.bounds] == [1.5]
 
