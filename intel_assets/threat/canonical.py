@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import idna
 import polars as pl
+from publicsuffixlist import PublicSuffixList
 
 _URL = (
     r"^([a-zA-Z][a-zA-Z0-9+.-]*)://(?:([^/?#@\s]*)@)?"
@@ -38,6 +39,27 @@ _RANGE = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$"
 _DOMAIN = r"\.[a-z0-9-]*[a-z][a-z0-9-]*$"
 _MAPPED_BITS = 96
 _LONGEST_NAME = 253  # RFC 1035 §2.3.4, without the root's dot
+# IANA's special-purpose registry, as far as such an address can stand in a feed only by mistake.
+# The ranges for documentation and benchmarks are left to the warninglists, which name them.
+_RESERVED = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.168.0.0/16",
+        "224.0.0.0/3",
+        "::/127",
+        "fc00::/7",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
+_DIGESTS = {32: "md5", 40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 
 
 def refang(value: pl.Expr) -> pl.Expr:
@@ -88,6 +110,72 @@ def domain(value: pl.Expr) -> pl.Expr:
     """Bring a domain into form, as `host` does; null where it has no dot or is an address."""
     name = host(value.str.strip_chars())
     return pl.when(name.str.contains(_DOMAIN) & (name.str.len_bytes() <= _LONGEST_NAME)).then(name)
+
+
+def digest(value: pl.Expr) -> pl.Expr:
+    """Bring a file's hash into form: hexadecimals in lower case; else null."""
+    text = value.str.strip_chars().str.to_lowercase()
+    return pl.when(text.str.contains(r"^[0-9a-f]+$") & digest_type(text).is_not_null()).then(text)
+
+
+def digest_type(value: pl.Expr) -> pl.Expr:
+    """Return what kind of hash a value in form is, by its length alone; null if it is none."""
+    return value.str.len_bytes().replace_strict(_DIGESTS, default=None, return_dtype=pl.String)
+
+
+def email(value: pl.Expr) -> pl.Expr:
+    """Bring an e-mail address into form, its host as `domain` does; else null."""
+    parts = refang(value).str.extract_groups(r"^([^@\s]{1,64})@([^@\s]+)$").struct
+    # RFC 5321 §2.4 lets case decide before the @; no host that matters does.
+    return parts.field("1").str.to_lowercase() + "@" + domain(parts.field("2"))
+
+
+def cve(value: pl.Expr) -> pl.Expr:
+    """Bring the number of a vulnerability into form: `CVE-2025-4664`; else null."""
+    text = value.str.strip_chars().str.to_uppercase()
+    return pl.when(text.str.contains(r"^CVE-(?:19|20)[0-9]{2}-[0-9]{4,19}$")).then(text)
+
+
+def address_and_port(value: pl.Expr) -> pl.Expr:
+    """Divide `address:port` at the last colon: a struct of `address` and `port`, both null if none.
+
+    An IPv6 address may stand without brackets, as ThreatFox writes it.
+    """
+    parts = refang(value).str.extract_groups(r"^(.+):([0-9]{1,5})$").struct
+    port = parts.field("2").cast(pl.Int32, strict=False)
+    place = pl.coalesce(ipv4(parts.field("1")), ipv6(parts.field("1")))
+    good = place.is_not_null() & port.is_between(1, 65_535)
+    return pl.struct(
+        address=pl.when(good).then(place),
+        port=pl.when(good).then(port),
+    )
+
+
+def registered_domain(host: pl.Expr) -> pl.Expr:
+    """Return the part of a canonical host name that somebody registered; null for an address.
+
+    By the Public Suffix List (https://publicsuffix.org), private suffixes included: of
+    `a.b.github.io` it is `b.github.io`. A bare suffix has none.
+    """
+    return host.map_batches(_to_registered, return_dtype=pl.String)
+
+
+def reserved(address: pl.Expr) -> pl.Expr:
+    """Whether the internet does not route a canonical address or range; false where null."""
+    octets = address.str.extract_groups(r"^([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)(?:/|$)").struct
+    number = pl.sum_horizontal(
+        octets.field(str(place)).cast(pl.UInt32) * 256 ** (4 - place) for place in (1, 2, 3, 4)
+    )
+    number = pl.when(octets.field("1").is_not_null()).then(number)
+    within = [
+        number.is_between(int(net.network_address), int(net.broadcast_address))
+        for net in _RESERVED
+        if net.version == 4
+    ]
+    six = pl.when(address.str.contains(":", literal=True)).then(address)
+    return pl.any_horizontal(
+        *within, six.map_batches(_six_reserved, return_dtype=pl.Boolean)
+    ).fill_null(False)
 
 
 def urls(value: pl.Expr) -> pl.Expr:
@@ -216,3 +304,31 @@ def _idna(name: str) -> str | None:
         return idna.encode(name, uts46=True).decode()
     except idna.IDNAError:
         return None
+
+
+_SUFFIXES = PublicSuffixList()
+
+
+def _to_registered(hosts: pl.Series) -> pl.Series:
+    named = hosts.filter(hosts.str.contains(_DOMAIN).fill_null(False)).unique().to_list()
+    return hosts.replace_strict(
+        named, [_registered(name) for name in named], default=None, return_dtype=pl.String
+    )
+
+
+@lru_cache(maxsize=65_536)
+def _registered(name: str) -> str | None:
+    found: str | None = _SUFFIXES.privatesuffix(name)
+    return found
+
+
+def _six_reserved(addresses: pl.Series) -> pl.Series:
+    known = addresses.drop_nulls().unique().to_list()
+    return addresses.replace_strict(
+        known, [_is_reserved(text) for text in known], default=False, return_dtype=pl.Boolean
+    )
+
+
+def _is_reserved(text: str) -> bool:
+    place = ipaddress.ip_network(text).network_address
+    return any(place in net for net in _RESERVED if net.version == place.version)

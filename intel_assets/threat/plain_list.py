@@ -22,11 +22,11 @@ from intel_assets.lakehouse.contracts import INSTANT, Contract, Instant, RawReco
 from intel_assets.sources.snapshots import day_of, whole_day
 from intel_assets.sources.spec import Aggregate, Context, SourceSpec, VolumeRule
 from intel_assets.threat import canonical
-from intel_assets.threat.model import IndicatorRecord
+from intel_assets.threat.model import IndicatorRecord, describe
 
 # A list is held in memory while it is read.
 POLICY = HttpPolicy(rate_per_second=2.0, max_bytes=256 << 20)
-_KINDS = ("ipv4", "ipv6", "cidr", "domain")
+_KINDS = ("ipv4", "ipv6", "cidr", "domain", "hostname")
 
 _COMMENT = r"^(?:[#;]|//)"
 _NOTE = r"\s*(?:[#;]|\s//)[#;/\s]*(.*)$"
@@ -143,6 +143,7 @@ def plain_list(
         stale_after=stale_after,
         derived_from=derived_from,
         policy=policy,
+        code_version="2",
         extract=_extract(url),
         parse=parse,
         clean=_clean(threat),
@@ -237,25 +238,21 @@ def _extract(url: str) -> Callable[[Context, Window], Iterator[Document]]:
 def _clean(threat: str | None) -> Callable[[pl.LazyFrame], pl.LazyFrame]:
     def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
         """Type and canonicalise. What is none of the kinds is null, and the contract rejects it."""
-        known = pl.col("indicator")
-        return raw.with_columns(indicator=indicator(pl.col("entry"))).with_columns(
-            indicator_type=pl.when(known.str.contains("/", literal=True))
+        found = indicator(pl.col("entry"))
+        return describe(
+            raw,
+            indicator=found,
+            indicator_type=pl.when(found.str.contains("/", literal=True))
             .then(pl.lit("cidr"))
-            .when(known.str.contains(":", literal=True))
+            .when(found.str.contains(":", literal=True))
             .then(pl.lit("ipv6"))
-            .when(known.str.contains(r"^[0-9.]+$"))
+            .when(found.str.contains(r"^[0-9.]+$"))
             .then(pl.lit("ipv4"))
-            .when(known.is_not_null())
+            .when(found.is_not_null())
             .then(pl.lit("domain")),
             raw_value=pl.col("entry"),
             first_seen=pl.col("day").cast(INSTANT),
-            last_seen=pl.lit(None, INSTANT),
-            confidence=pl.lit(None, pl.Int32),
             threat=pl.lit(threat, pl.String),
-            malware=pl.lit(None, pl.String),
-            tags=pl.lit(None, pl.List(pl.String)),
-            tlp=pl.lit("clear"),
-            reference=pl.lit(None, pl.String),
             score=pl.col("score").cast(pl.Int64, strict=False),
         )
 

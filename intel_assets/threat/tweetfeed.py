@@ -19,7 +19,7 @@ from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
 from intel_assets.sources.spec import Aggregate, Context, SourceSpec, VolumeRule
 from intel_assets.threat import canonical
-from intel_assets.threat.model import IndicatorRecord
+from intel_assets.threat.model import IndicatorRecord, describe
 
 FILE = (
     "https://raw.githubusercontent.com/0xDanielLopez/TweetFeed/master/"
@@ -46,7 +46,7 @@ class PostRecord(IndicatorRecord):
     indicator: pl.String = field("The indicator in canonical form.", source="value")
     raw_value: pl.String = field("The indicator as delivered.", source="value")
     indicator_type: pl.String = field(
-        "What it is.", source="type", isin=sorted({*_TYPES.values(), "ipv6"})
+        "What it is.", source="type", isin=sorted({*_TYPES.values(), "hostname", "ipv6"})
     )
     first_seen: Instant = field("When it was posted.", source="time_utc")
     tags: Texts = field("Hashtags, without the #.", source="tags", nullable=True)
@@ -109,7 +109,8 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
     kind = pl.when(six).then(pl.lit("ipv6")).otherwise(named)
     digest = value.str.to_lowercase()
     tags = pl.col("tags").str.strip_chars().replace("", None)
-    return raw.with_columns(
+    return describe(
+        raw,
         indicator=pl.when(kind == "url")
         .then(canonical.urls(pl.col("value")).struct.field("url"))
         .when(kind == "domain")
@@ -127,12 +128,7 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
         first_seen=pl.col("time_utc")
         .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
         .dt.replace_time_zone("UTC"),
-        last_seen=pl.lit(None, pl.Datetime("us", "UTC")),
-        confidence=pl.lit(None, pl.Int32),
-        threat=pl.lit(None, pl.String),
-        malware=pl.lit(None, pl.String),
         tags=tags.str.replace_all("#", "").str.split(" "),
-        tlp=pl.lit("clear"),
         reference=pl.col("tweet"),
     )
 
@@ -156,6 +152,7 @@ SPEC = SourceSpec(
     # People post in fits and starts: the usual bounds would call one day in sixteen odd.
     volume=VolumeRule(collapse=0.2, burst=15.0),
     policy=HttpPolicy(rate_per_second=20.0, burst=4),
+    code_version="2",
     extract=extract,
     parse=parse,
     clean=clean,

@@ -23,7 +23,7 @@ from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
 from intel_assets.sources.spec import Aggregate, Context, Interval, SourceSpec, Span
 from intel_assets.threat import canonical
-from intel_assets.threat.model import IndicatorRecord
+from intel_assets.threat.model import IndicatorRecord, describe
 
 DUMP = "https://urlhaus-api.abuse.ch/files/exports/recent.csv"
 _HEAD_BYTES = 65_536
@@ -138,18 +138,17 @@ def covers(document: Document, span: Span) -> Interval | None:
 def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
     """Type and canonicalise; `None` and empty text are null."""
     tags = _text("tags").str.strip_chars('[]"').str.replace_all(r'"\s*,\s*"', ",")
-    return raw.with_columns(_url=canonical.urls(pl.col("url"))).with_columns(
-        indicator=pl.col("_url").struct.field("url"),
-        host=pl.col("_url").struct.field("host"),
+    url = pl.col("_url").struct
+    return describe(
+        raw.with_columns(_url=canonical.urls(pl.col("url"))),
+        indicator=url.field("url"),
         indicator_type=pl.lit("url"),
         raw_value=pl.col("url"),
+        host=url.field("host"),
         first_seen=moment("dateadded"),
         last_seen=moment("last_online"),
-        confidence=pl.lit(None, pl.Int32),
         threat=_text("threat"),
-        malware=pl.lit(None, pl.String),
         tags=tags.str.split(","),
-        tlp=pl.lit("clear"),
         reference=_text("urlhaus_link"),
         url_id=pl.col("id").cast(pl.Int64, strict=False),
         url_status=pl.col("url_status").str.to_lowercase(),
@@ -247,6 +246,7 @@ SPEC = SourceSpec(
     secrets=("ABUSECH_AUTH_KEY",),
     keys_at="https://auth.abuse.ch/",
     policy=HttpPolicy(rate_per_second=2.0),
+    code_version="2",
     extract=extract,
     parse=parse,
     clean=clean,

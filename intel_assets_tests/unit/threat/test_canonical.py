@@ -280,3 +280,84 @@ def test_a_range_is_named_by_its_first_address_and_a_range_of_one_is_that_addres
 )
 def test_a_domain_has_a_dot_and_is_no_address(delivered: str, form: str | None) -> None:
     assert apply(canonical.domain, [delivered]) == [form]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("10.0.0.1", True),
+        ("100.64.0.1", True),
+        ("172.31.255.255", True),
+        ("172.32.0.0", False),
+        ("192.168.0.0/16", True),
+        ("224.0.0.1", True),
+        ("255.255.255.255", True),
+        ("8.8.8.8", False),
+        ("198.18.0.1", False),
+        ("::1", True),
+        ("fe80::/10", True),
+        ("2001:db8::1", False),
+        (None, False),
+    ],
+)
+def test_an_address_that_the_internet_does_not_route_is_reserved(
+    address: str | None, expected: bool
+):
+    frame = pl.DataFrame({"value": [address]}, schema={"value": pl.String})
+    assert frame.select(canonical.reserved(pl.col("value"))).item() is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.b.co.uk", "b.co.uk"),
+        ("co.uk", None),
+        ("a.x.github.io", "x.github.io"),
+        ("example.com", "example.com"),
+        ("198.18.0.1", None),
+        ("2001:db8::1", None),
+    ],
+)
+def test_a_registered_domain_follows_the_public_suffix_list(name: str, expected: str | None):
+    frame = pl.DataFrame({"value": [name]})
+    assert frame.select(canonical.registered_domain(pl.col("value"))).item() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("198.18.0.1:80", "198.18.0.1", 80),
+        ("2001:db8::5:40669", "2001:db8::5", 40669),
+        ("[2001:db8::5]:22", "2001:db8::5", 22),
+        ("198.18.0.1:99999", None, None),
+        ("198.18.0.1:0", None, None),
+        ("198.18.0.1", None, None),
+        ("host.example:80", None, None),
+    ],
+)
+def test_a_port_stands_behind_the_last_colon(text: str, address: str | None, port: int | None):
+    frame = pl.DataFrame({"value": [text]})
+    found = frame.select(canonical.address_and_port(pl.col("value"))).to_series()
+    assert found.to_list() == [{"address": address, "port": port}]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "kind"),
+    [
+        (" D41D8CD98F00B204E9800998ECF8427E ", "d41d8cd98f00b204e9800998ecf8427e", "md5"),
+        ("a" * 40, "a" * 40, "sha1"),
+        ("a" * 64, "a" * 64, "sha256"),
+        ("a" * 63, None, None),
+        ("g" * 64, None, None),
+    ],
+)
+def test_a_hash_is_known_by_its_length(text: str, expected: str | None, kind: str | None):
+    frame = pl.DataFrame({"value": [text]}).select(digest=canonical.digest(pl.col("value")))
+    assert frame.item() == expected
+    assert frame.select(canonical.digest_type(pl.col("digest"))).item() == kind
+
+
+def test_mail_addresses_and_cves_have_one_form_each():
+    frame = pl.DataFrame({"mail": ["Ann[at]Mail[.]Example", "ann"], "cve": ["cve-2025-4664", "x"]})
+    found = frame.select(canonical.email(pl.col("mail")), canonical.cve(pl.col("cve")))
+    assert found.rows() == [("ann@mail.example", "CVE-2025-4664"), (None, None)]
