@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from intel_assets.errors import RetentionPassed, StorageError, UsageError
 from intel_assets.lakehouse import extensions, views
 from intel_assets.lakehouse.extensions import first_line
 from intel_assets.lakehouse.layout import LAYERS, Layout
-from intel_assets.lakehouse.views import Moment, StoredTable, TableName
+from intel_assets.lakehouse.views import Moment, StoredTable, TableName, Union
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -42,6 +42,7 @@ class Catalog:
         layout: Layout,
         *,
         derived: Mapping[str, str] | None = None,
+        unions: Sequence[Union] | None = None,
         clock: Clock = system_clock,
         retention: timedelta = timedelta(days=30),
     ) -> None:
@@ -50,6 +51,7 @@ class Catalog:
         Args:
             layout: The lake.
             derived: The SQL of aggregated tables by name; None for all in the package.
+            unions: The views over cleaned tables of one model; None for all in the package.
             clock: Says now, against which `retention` counts.
             retention: How long the files of past versions are kept.
 
@@ -59,6 +61,7 @@ class Catalog:
         extensions.check_folder(layout)
         self._layout = layout
         self._derived = derived_sql() if derived is None else derived
+        self._unions = packaged_unions() if unions is None else unions
         self._clock = clock
         self._retention = retention
 
@@ -73,7 +76,8 @@ class Catalog:
 
         All views are pinned to the versions found now, so that they are one snapshot. By default
         they show the records that hold now. A table whose log cannot be read has a view that
-        raises an error naming it.
+        raises an error naming it. In SQL, `asked_at()` is the moment that is asked about: what
+        hangs on the time that passed is counted from there.
 
         Args:
             as_of: Show what was known at that moment, read with today's code; aggregated tables
@@ -99,7 +103,10 @@ class Catalog:
         con = duckdb.connect()
         try:
             self._open_lake(con)
-            views.create(con, self._layout, self._stored(moment.shown_at), self._derived, moment)
+            asked_at = moment.as_of or moment.shown_at or self._clock()
+            con.execute(f"CREATE MACRO asked_at() AS TIMESTAMPTZ '{asked_at.isoformat()}'")
+            stored = self._stored(moment.shown_at)
+            views.create(con, self._layout, stored, self._derived, moment, unions=self._unions)
         except BaseException:
             con.close()
             raise
@@ -141,8 +148,16 @@ class Catalog:
             made = Path(folder) / path.name
             with duckdb.connect(str(made)) as con:
                 self._open_lake(con)
-                stored = self._stored(None)
-                views.create(con, self._layout, stored, self._derived, Moment(), pinned=False)
+                con.execute("CREATE MACRO asked_at() AS now()")
+                views.create(
+                    con,
+                    self._layout,
+                    self._stored(None),
+                    self._derived,
+                    Moment(),
+                    unions=self._unions,
+                    pinned=False,
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 shutil.copyfile(made, aside)
@@ -224,6 +239,22 @@ def derived_sql() -> dict[str, str]:
         for file in (domain / "sql").iterdir()
         if file.name.endswith(".sql")
     }
+
+
+def packaged_unions() -> list[Union]:
+    """Collect the unions from the package: `<domain>/unions/<name>.txt`.
+
+    A line is a column and its type; a `*` behind them marks what a member must have.
+    """
+    found = []
+    for domain in files("intel_assets").iterdir():
+        if domain.is_dir() and (domain / "unions").is_dir():
+            for file in (domain / "unions").iterdir():
+                lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+                keys = [column for column, _, *key in lines if key]
+                columns = {column: kind for column, kind, *_ in lines}
+                found.append(Union(file.name.removesuffix(".txt"), columns, keys))
+    return found
 
 
 @contextmanager

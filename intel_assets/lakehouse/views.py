@@ -6,7 +6,7 @@ the sentence that a view raises which cannot be asked. Finding the tables is in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from glob import escape
@@ -91,6 +91,41 @@ class StoredTable:
     damage: str = ""
 
 
+@dataclass(frozen=True)
+class Union:
+    """A view over every cleaned table that has the columns of a domain's common model.
+
+    Attributes:
+        name: Its name in the layer `cleaned`.
+        columns: Its columns and their types, `source` (the table's name) before them. A table
+            belongs to it if it has the columns of `keys`; those it lacks besides are null.
+        keys: The columns that a member must have.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    keys: Sequence[str]
+
+    def select(self, members: Mapping[str, Collection[str]]) -> str:
+        """Return the SELECT over these tables, of which the columns are given."""
+        parts = [
+            self._of(f"cleaned.{_identifier(name)}", literal(name), held)
+            for name, held in sorted(members.items())
+            if set(self.keys) <= set(held)
+        ]
+        nothing = self._of("(SELECT 1) WHERE false", "NULL::VARCHAR", ())
+        return " UNION ALL ".join(parts or [nothing])
+
+    def _of(self, table: str, source: str, held: Collection[str]) -> str:
+        columns = ", ".join(
+            f"{_identifier(column)}::{kind} AS {_identifier(column)}"
+            if column in held
+            else f"NULL::{kind} AS {_identifier(column)}"
+            for column, kind in self.columns.items()
+        )
+        return f"SELECT {source} AS source, {columns} FROM {table}"  # noqa: S608 (quoted)
+
+
 def create(
     con: duckdb.DuckDBPyConnection,
     layout: Layout,
@@ -98,13 +133,14 @@ def create(
     derived: Mapping[str, str],
     moment: Moment,
     *,
+    unions: Sequence[Union] = (),
     pinned: bool = True,
 ) -> None:
     """Create a view for each table; one that cannot be asked raises an error that names it.
 
-    Two kinds of tables are there before anything is stored: a source's quarantine, without a row,
-    and an aggregated table, evaluated from its SQL, as soon as the tables are there that it is
-    made of.
+    Three kinds of tables are there before anything is stored: a source's quarantine, without a
+    row, the unions, and an aggregated table, evaluated from its SQL, as soon as the tables are
+    there that it is made of.
 
     Args:
         con: A connection with a schema for each layer.
@@ -112,6 +148,7 @@ def create(
         stored: The tables of the lake.
         derived: The SQL of aggregated tables by name.
         moment: What the views show.
+        unions: The views over cleaned tables of one model.
         pinned: Whether they stay at the versions found, or follow the tables.
 
     Raises:
@@ -130,6 +167,9 @@ def create(
     for quarantine in sorted(spotless):
         _create_view(con, quarantine, _nothing_rejected(quarantine, layout, pinned=pinned))
     visible = there | spotless
+    for union in unions:
+        _create_union(con, union, stored)
+        visible.add(TableName("cleaned", union.name))
     for aggregated, sql in _in_order(con, evaluated):
         missing = sorted(_references(con, sql) - visible)
         if aggregated in there or not missing:
@@ -146,6 +186,17 @@ def _create_stored(
     except duckdb.Error as error:
         why = first_line(error, layout)
         _create_view(con, table.name, _refusal(f"{table.name} cannot be read: {why}"))
+
+
+def _create_union(
+    con: duckdb.DuckDBPyConnection, union: Union, stored: Sequence[StoredTable]
+) -> None:
+    cleaned = [table for table in stored if table.name.layer == "cleaned"]
+    name = TableName("cleaned", union.name)
+    # Of a damaged table nobody knows whether it belongs here: without it, answers would be wrong.
+    damaged = next((table.damage for table in cleaned if table.damage), None)
+    select = union.select({table.name.name: table.columns.keys() for table in cleaned})
+    _create_view(con, name, _refusal(f"{name}: {damaged}") if damaged else select)
 
 
 def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:

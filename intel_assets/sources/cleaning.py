@@ -10,6 +10,7 @@ import duckdb
 import polars as pl
 
 from intel_assets.errors import ContractBroken
+from intel_assets.lakehouse.catalog import packaged_unions
 from intel_assets.lakehouse.contracts import Contract, QuarantineRecord, Record
 from intel_assets.sources.spec import UNDATED, Aggregate, SourceSpec
 
@@ -106,6 +107,9 @@ def evaluate(
             held = frame.filter(HOLDS).to_arrow(compat_level=pl.CompatLevel.newest())
             connection.register(f"held_{name}", held)
             connection.execute(f'CREATE VIEW cleaned."{name}" AS FROM "held_{name}"')
+        for union in packaged_unions():
+            select = union.select({name: frame.columns for name, frame in cleaned.items()})
+            connection.execute(f'CREATE VIEW cleaned."{union.name}" AS {select}')
         found = connection.sql(sql).pl()
     typed = found.select(pl.col(name).cast(dtype) for name, dtype in contract.schema.items())
     split = contract.split(typed)

@@ -24,7 +24,7 @@ from intel_assets.lakehouse import extensions, sqldoor
 from intel_assets.lakehouse.catalog import Catalog, derived_sql
 from intel_assets.lakehouse.layout import LAYERS, Layout
 from intel_assets.lakehouse.tables import Table
-from intel_assets.lakehouse.views import TableName
+from intel_assets.lakehouse.views import TableName, Union
 from intel_assets.sources import registry
 from intel_assets.sources.cleaning import quarantine_contract
 
@@ -774,3 +774,49 @@ print(json.dumps([tables, rows, said]))
     assert "Permission" in said[0]
     assert "not allowed" in said[1]
     assert "canary" not in str(said)
+
+
+UNION = Union("both", {"id": "VARCHAR", "known_from": "TIMESTAMPTZ", "note": "VARCHAR"}, ["id"])
+
+
+@pytest.fixture
+def united(root: Path) -> Catalog:
+    """Return the lake with a second table of the model, and one of another."""
+    write(root, "cleaned.y", known(("late", at(4), None)))
+    write(root, "cleaned.other", known(("x", at(1), None)).rename({"id": "name"}))
+    return Catalog(Layout(str(root)), derived={}, unions=[UNION])
+
+
+def test_a_union_shows_every_cleaned_table_of_its_model(united: Catalog) -> None:
+    asked = "SELECT source, id, note FROM cleaned.both ORDER BY id"
+    with united.connect() as con:
+        assert ask(con, asked) == [("x", "kept", None), ("y", "late", None), ("x", "new", None)]
+    with united.connect(as_of=at(2)) as con:
+        assert ask(con, asked) == [("x", "kept", None), ("x", "old", None)]
+
+
+def test_a_union_is_there_before_its_tables_are(tmp_path: Path) -> None:
+    with Catalog(Layout(str(tmp_path)), derived={}, unions=[UNION]).connect() as con:
+        assert ask(con, "SELECT count(*) FROM cleaned.both") == [(0,)]
+
+
+def test_a_union_does_not_answer_without_a_table_that_is_damaged(root: Path) -> None:
+    log = root / "cleaned" / "y" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("no log")
+    with (
+        Catalog(Layout(str(root)), derived={}, unions=[UNION]).connect() as con,
+        pytest.raises(duckdb.Error, match=r"cleaned\.y cannot be read"),
+    ):
+        ask(con, "SELECT count(*) FROM cleaned.both")
+
+
+def test_what_hangs_on_time_is_counted_from_the_moment_asked_about(root: Path) -> None:
+    now = at(20)
+    catalog = Catalog(Layout(str(root)), derived={}, clock=lambda: now)
+    with catalog.connect() as con:
+        assert ask(con, "SELECT asked_at()") == [(now,)]
+    with catalog.connect(as_of=at(2)) as con:
+        assert ask(con, "SELECT asked_at()") == [(at(2),)]
+    with duckdb.connect(str(catalog.write_shipped()), read_only=True) as con:
+        assert ask(con, "SELECT asked_at() = now()") == [(True,)]
