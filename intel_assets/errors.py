@@ -113,6 +113,10 @@ class UpstreamUnavailable(UpstreamError):
     """The source could not be reached, or kept failing, and all attempts are used."""
 
 
+class QuotaExhausted(UpstreamError):
+    """The source's terms allow no more requests for now; no request was made."""
+
+
 class HostUnavailable(UpstreamError):
     """The circuit of a host is open: it is not asked again before `retry_at`.
 

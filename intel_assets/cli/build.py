@@ -153,7 +153,13 @@ def _chosen(settings: Settings, sources: list[str]) -> list[SourceSpec]:
             raise rollout.refusal(settings, spec, off[spec.name])
         if spec.name in off:
             say(f"{spec.name}: left out, {rollout.why(off[spec.name])}.")
-    return [spec for spec in specs if spec.name not in off]
+    for spec in specs:
+        if spec.kind == "lookup" and sources:
+            raise UsageError(
+                f"{spec.name} is asked of given indicators, and not of days.",
+                f"`intel enrich VALUE --with {spec.name}` asks it.",
+            )
+    return [spec for spec in specs if spec.name not in off and spec.kind != "lookup"]
 
 
 def days_of(first: str | None, last: str | None, clock: Clock) -> list[date]:

@@ -286,16 +286,26 @@ def _ask_all(settings: Settings, specs: list[SourceSpec]) -> Iterator[Finding]:
             yield finding
 
 
+_KNOWN_TO_ALL = [("8.8.8.8", "ipv4")]
+"""What a source is asked of that can only be asked of indicators: a public resolver."""
+
+
 def _ask(engine: Engine, spec: SourceSpec) -> Finding:
-    from intel_assets.sources.extract import extract
+    from intel_assets.sources.extract import Past, extract, look_up
 
     # A whole day, where one that is over can be asked for.
     day = engine.lake.clock().date() - timedelta(days=spec.kind == "event")
     # One attempt: what is asked is whether it answers now.
     once = replace(spec, policy=replace(spec.policy, attempts=1))
+    landing, clock = engine.lake.landing, engine.lake.clock
     with engine.upstream(once) as upstream:
-        asked = extract(once, [day], upstream, engine.lake.landing, {}, engine.lake.clock)
-    return _answered(spec, asked.problems.get(day), sum(f.bytes for f in asked.fetches))
+        if spec.kind == "lookup":
+            looked = look_up(once, _KNOWN_TO_ALL, upstream, landing, Past(), clock)
+            problem, fetches = looked.error, looked.extraction.fetches
+        else:
+            asked = extract(once, [day], upstream, landing, Past(), clock)
+            problem, fetches = asked.problems.get(day), asked.fetches
+    return _answered(spec, problem, sum(fetch.bytes for fetch in fetches))
 
 
 def _answered(spec: SourceSpec, problem: IntelError | None, size: int) -> Finding:

@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 from cronsim import CronSim
 
-from intel_assets.clock import start_of
 from intel_assets.coverage import findings
 from intel_assets.coverage.evidence import Evidence, Records, first_days, gather, together
 from intel_assets.coverage.expected import expected
@@ -137,10 +136,10 @@ def quota_used(fetches: pl.DataFrame, specs: Sequence[SourceSpec], now: datetime
     rows = []
     for spec in specs:
         if spec.quota is not None:
-            first = now.date().replace(day=1) if spec.quota.per == "month" else now.date()
-            ours = (pl.col("source") == spec.name) & (pl.col("received_at") >= start_of(first))
+            since = spec.quota.since(now)
+            ours = (pl.col("source") == spec.name) & (pl.col("received_at") >= since)
             used = int(fetches.filter(ours)["attempts"].sum())
-            rows.append((spec.name, first, used, spec.quota.requests))
+            rows.append((spec.name, since.date(), used, spec.quota.requests))
     schema = {"source": pl.String, "period": pl.Date, "used": pl.Int64, "allowed": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -31,6 +31,8 @@ _FETCHES = [
     "attempts",
     "covers_from",
     "covers_to",
+    "answers_from",
+    "answers_to",
     "received_at",
     "folded_at",
 ]

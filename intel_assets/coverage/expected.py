@@ -58,6 +58,8 @@ def expected(
     """Return the expected days of all sources up to today, in the columns of `EXPECTED`."""
     frames = [pl.DataFrame(schema=EXPECTED)]
     for spec in specs:
+        if spec.kind == "lookup":
+            continue  # It is asked of indicators, on demand.
         first = begins(spec, first_asked.get(spec.name), now.date(), since)
         days = spec.calendar.days(first, now.date()).to_frame("day")
         start = pl.col("day").cast(INSTANT)

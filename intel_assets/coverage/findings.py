@@ -9,6 +9,7 @@ import polars as pl
 
 from intel_assets.coverage.evidence import Evidence
 from intel_assets.lakehouse.contracts import INSTANT
+from intel_assets.sources.journal import ANSWERS_FROM, ANSWERS_TO
 from intel_assets.sources.spec import SourceSpec
 
 GOOD = ("complete", "empty")
@@ -20,17 +21,17 @@ _DAY = ["source", "day"]
 
 
 def stretches(fetches: pl.DataFrame) -> pl.DataFrame:
-    """Return the stretches of event time that folded bodies speak of: `source, since, until`.
+    """Return the stretches of event time that folded bodies answer for: `source, since, until`.
 
-    A body speaks of nothing after the moment it was received. Stretches that touch are one.
+    A body answers for nothing after the moment it was received. Stretches that touch are one.
     """
     ours = pl.col("since"), pl.col("until").cum_max().over("source").alias("reach")
     return (
         fetches.filter(pl.col("folded_at").is_not_null(), pl.col("covers_from").is_not_null())
         .select(
             "source",
-            since="covers_from",
-            until=pl.min_horizontal("covers_to", "received_at"),
+            since=ANSWERS_FROM,
+            until=pl.min_horizontal(ANSWERS_TO, "received_at"),
         )
         .filter(pl.col("until") > pl.col("since"))
         .sort("source", "since", "until")
@@ -54,7 +55,8 @@ def snapshots(fetches: pl.DataFrame) -> pl.DataFrame:
     """
     return (
         fetches.filter(pl.col("folded_at").is_not_null(), pl.col("covers_from").is_not_null())
-        .group_by("source", day=pl.col("covers_from").dt.date())
+        .filter(ANSWERS_FROM < ANSWERS_TO)
+        .group_by("source", day=ANSWERS_FROM.dt.date())
         .agg(taken=pl.col("received_at").dt.hour().n_unique().cast(pl.Int64))
     )
 

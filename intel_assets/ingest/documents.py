@@ -6,7 +6,7 @@ Plain values. Nothing here talks to a network or a table.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -54,6 +54,9 @@ class Fetch:
         url: Redacted.
         body_sha256: The body received, or for a 304 the body that still holds; None if none came.
         received_at: When the body was complete: the known time of what it says.
+        answers_from: From when on the calendar is answered once this body is here; None where
+            that is what the body covers.
+        answers_to: Until when it is answered, exclusive.
     """
 
     fetch_id: str
@@ -73,6 +76,8 @@ class Fetch:
     seconds: float
     error_class: str | None = None
     error: str | None = None
+    answers_from: datetime | None = None
+    answers_to: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,20 @@ class Document:
 
     fetch: Fetch
     path: Path | None = None
+
+    def answering(self, since: datetime | None, until: datetime | None) -> Document:
+        """Say what of the calendar is answered once this body is here.
+
+        A page, or a single event of many, answers nothing by itself; the last one of a pass
+        answers what the whole pass was asked for.
+
+        Args:
+            since: The first moment; None for nothing.
+            until: Where it ends, exclusive; None for nothing.
+        """
+        at = self.fetch.received_at
+        answered = replace(self.fetch, answers_from=since or at, answers_to=until or at)
+        return replace(self, fetch=answered)
 
 
 def new_fetch_id(received_at: datetime) -> str:

@@ -44,6 +44,12 @@ class FetchRow(pa.DataFrameModel):
     error: pl.String = field("What failed.", nullable=True)
     covers_from: Instant = field("First moment that the body speaks of.", nullable=True)
     covers_to: Instant = field("Where what the body speaks of ends, exclusive.", nullable=True)
+    answers_from: Instant = field(
+        "First moment that is answered now: of a page, nothing or its whole pass; null where that "
+        "is what the body speaks of.",
+        nullable=True,
+    )
+    answers_to: Instant = field("Where what is answered ends, exclusive.", nullable=True)
     parsed: pl.Int64 = field("Records in the body.", nullable=True)
     added: pl.Int64 = field("Records not known before.", nullable=True)
     changed: pl.Int64 = field("Records known in another version.", nullable=True)

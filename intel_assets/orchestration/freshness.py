@@ -16,8 +16,13 @@ _RUN = timedelta(minutes=15)
 """What a run may take, waiting included."""
 
 
-def of_source(spec: SourceSpec) -> dg.FreshnessPolicy:
-    """Return the policy of a source's tables: a tick may be missed, two may not."""
+def of_source(spec: SourceSpec) -> dg.FreshnessPolicy | None:
+    """Return the policy of a source's tables: a tick may be missed, two may not.
+
+    What is asked on demand has none.
+    """
+    if spec.kind == "lookup":
+        return None
     every = max(spec.longest_wait, spec.calendar.longest_pause)
     return dg.FreshnessPolicy.time_window(fail_window=3 * every + _RUN, warn_window=every + _RUN)
 

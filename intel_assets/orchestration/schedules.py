@@ -71,6 +71,7 @@ def due(spec: SourceSpec, instance: dg.DagsterInstance) -> dg.RunRequest | dg.Sk
 def source_schedules(
     specs: Sequence[SourceSpec], jobs: Sequence[dg.UnresolvedAssetJobDefinition]
 ) -> Iterator[dg.ScheduleDefinition]:
-    """Yield the schedule of each source."""
+    """Yield the schedule of each source, but of those that are asked on demand."""
     for spec, job in zip(specs, jobs, strict=True):
-        yield source_schedule(spec, job)
+        if spec.kind != "lookup":
+            yield source_schedule(spec, job)

@@ -40,6 +40,7 @@ class ParsedBody:
         rows: Records of each day.
         covers: What of the time the body speaks of; None if of nothing.
         new_columns: Columns that the contract does not know.
+        scope: The values of the source's `scope` that it holds; None if it speaks of all records.
     """
 
     fetch: Fetch
@@ -47,6 +48,7 @@ class ParsedBody:
     rows: Mapping[date, int]
     covers: Interval | None
     new_columns: tuple[str, ...]
+    scope: pl.Series | None = None
 
     @property
     def parsed(self) -> int:
@@ -151,7 +153,8 @@ class Bodies:
             raise ParseError(found or f"{gaps} fields are missing that every record has")
         covers = spec.covers(document, span)
         new = tuple(sorted(set(text) - set(spec.raw.schema)))
-        return ParsedBody(fetch, folder, rows, covers, new)
+        scope = _scope(days, spec.scope) if spec.scope else None
+        return ParsedBody(fetch, folder, rows, covers, new, scope)
 
     def _event_time(self, fetch: Fetch) -> pl.Expr:
         """Return when a record happened; null if the source cannot have known it yet.
@@ -212,6 +215,14 @@ def _measure(days: Path, whole: list[str]) -> tuple[dict[date, int], Span, int]:
         lasts += [one["last"]] if one["last"] else []
     span = Span(sum(rows.values()), min(firsts, default=None), max(lasts, default=None))
     return rows, span, gaps
+
+
+def _scope(days: Path, column: str) -> pl.Series:
+    """Return the values that a column has anywhere in a body."""
+    files = sorted(days.glob("day=*/*"))
+    if not files:
+        return pl.Series(column, [], pl.String)
+    return pl.scan_ipc(files).select(column).unique().collect().to_series()
 
 
 @contextmanager

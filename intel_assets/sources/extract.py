@@ -6,20 +6,30 @@ What comes out is documents, the rows for the journal, and for each window that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
 
 from intel_assets.clock import Clock
-from intel_assets.errors import ConfigurationError, IntelError, NotPublished, UpstreamError
+from intel_assets.errors import (
+    ConfigurationError,
+    IntelError,
+    NotPublished,
+    QuotaExhausted,
+    UpstreamError,
+)
 from intel_assets.ingest.documents import Document, Fetch, Outcome, Window, new_fetch_id
-from intel_assets.ingest.messages import Received, Request, Validators
+from intel_assets.ingest.messages import HttpPolicy, Received, Request, Validators
 from intel_assets.lakehouse.landing import Landing
+from intel_assets.lakehouse.ops import FETCHES
 from intel_assets.lakehouse.tables import day_ranges
+from intel_assets.sources import journal as journals
 from intel_assets.sources import snapshots
 from intel_assets.sources.spec import SourceSpec
 
@@ -44,6 +54,23 @@ class Upstream:
     secrets: Mapping[str, str]
 
 
+def _nothing(columns: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame(schema={"day": pl.Date} | dict.fromkeys(columns, pl.String))
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the lake knows of a source before it is asked.
+
+    Attributes:
+        fetches: Its requests (`ops.fetches`), one row each.
+        held: Gives `day` and some columns of the records that raw holds now.
+    """
+
+    fetches: pl.DataFrame = field(default_factory=FETCHES.empty)
+    held: Callable[[Sequence[str]], pl.DataFrame] = _nothing
+
+
 @dataclass
 class Extraction:
     """What asking a source came to.
@@ -59,24 +86,49 @@ class Extraction:
     problems: dict[date, IntelError] = field(default_factory=dict)
 
 
+LookupOutcome = Literal["asked", "fresh", "unknown", "not_applicable"]
+
+
+@dataclass
+class Lookup:
+    """What asking a source of given indicators came to.
+
+    Attributes:
+        extraction: What came.
+        outcomes: For each indicator: asked now, answered freshly before, unknown to the source,
+            or none that it can be asked of. Those after `error` are absent.
+        error: Why it was not asked any further.
+    """
+
+    extraction: Extraction
+    outcomes: dict[str, LookupOutcome] = field(default_factory=dict)
+    error: IntelError | None = None
+
+
 class _Asking:
-    """The context of one call of `extract`."""
+    """The context of a source while it is asked."""
 
     def __init__(
-        self,
-        spec: SourceSpec,
-        upstream: Upstream,
-        landing: Landing,
-        validators: Mapping[str, Validators],
-        clock: Clock,
+        self, spec: SourceSpec, upstream: Upstream, landing: Landing, past: Past, clock: Clock
     ) -> None:
         self._spec = spec
         self._upstream = upstream
         self._landing = landing
-        self._validators = validators
+        self._past = past
+        self._validators = journals.validators(past.fetches)
         self._clock = clock
         self._lock = Lock()
         self.fetches: list[Fetch] = []
+
+    @property
+    def now(self) -> datetime:
+        return self._clock()
+
+    def held(self, *columns: str) -> pl.DataFrame:
+        return self._past.held(columns)
+
+    def received(self, request: Request, since: datetime) -> Fetch | None:
+        return journals.last_received(self._past.fetches, self._upstream.http.shown(request), since)
 
     def secret(self, name: str) -> str:
         if name not in self._spec.secrets:
@@ -89,17 +141,37 @@ class _Asking:
     def get(self, request: Request, window: Window) -> Document:
         started = self._clock()
         known = self._upstream.http.shown(request)
+        validators = self._validators.get(known)
+        policy = self._policy(known, started)
         try:
-            received = self._upstream.http.fetch(
-                request, policy=self._spec.policy, validators=self._validators.get(known)
-            )
+            received = self._upstream.http.fetch(request, policy=policy, validators=validators)
         except UpstreamError as error:
             came = error.partial
             body = f", body {came.sha256[:16]}… (as far as it came)" if came else ""
             error.at(f"{self._spec.name} {window}{body}")
             self._note_failure(known, window, started, error)
             raise
-        return self._note(received, window, self._validators.get(known))
+        return self._note(received, window, validators)
+
+    def _policy(self, url: str, now: datetime) -> HttpPolicy:
+        """Return the policy, with no more attempts than the quota leaves.
+
+        Raises:
+            QuotaExhausted: If it leaves none.
+        """
+        quota, policy = self._spec.quota, self._spec.policy
+        if quota is None:
+            return policy
+        before = self._past.fetches.filter(pl.col("received_at") >= quota.since(now))
+        used = sum([*before["attempts"], *(one.attempts for one in self.fetches)])
+        if used >= quota.requests:
+            raise QuotaExhausted(
+                f"{self._spec.name}: its quota of {quota.requests} requests a {quota.per} is used "
+                "up.",
+                f"It is renewed with the next {quota.per} (UTC).",
+                url=url,
+            )
+        return replace(policy, attempts=min(policy.attempts, quota.requests - used))
 
     def _note(self, got: Received, window: Window, known: Validators | None) -> Document:
         sha256 = got.body.sha256 if got.body else known.body_sha256 if known else None
@@ -175,26 +247,30 @@ def extract(
     days: Sequence[date],
     upstream: Upstream,
     landing: Landing,
-    validators: Mapping[str, Validators],
+    past: Past,
     clock: Clock,
 ) -> Extraction:
     """Ask a source for some days: in windows as wide as it can answer, several at a time.
 
-    A window that fails does not stop the others. A state feed is asked for today alone; for
-    other days no request is made.
+    A window that fails does not stop the others, and what came of it before it failed is kept. A
+    state feed is asked for today alone; for other days no request is made.
     """
-    asking = _Asking(spec, upstream, landing, validators, clock)
+    asking = _Asking(spec, upstream, landing, past, clock)
     days, refused = snapshots.askable(spec, days, clock())
     result = Extraction(problems=refused)
 
     def ask(window: Window) -> tuple[Window, list[Document], IntelError | None]:
+        documents: list[Document] = []
         try:
-            return window, list(spec.extract(asking, window)), None
+            documents.extend(spec.extract(asking, window))
         except IntelError as error:
-            return window, [], error
+            return window, documents, error
+        return window, documents, None
 
     asked = windows(days, spec.window_days)
-    with ThreadPoolExecutor(CONCURRENT_WINDOWS, thread_name_prefix=spec.name) as pool:
+    # One after the other where each is counted before the next may be made.
+    at_once = 1 if spec.quota else CONCURRENT_WINDOWS
+    with ThreadPoolExecutor(at_once, thread_name_prefix=spec.name) as pool:
         # Each thread gets a copy of the context, so that its log lines name the run as well.
         asking_all = [pool.submit(copy_context().run, ask, window) for window in asked]
         for window, documents, error in (one.result() for one in asking_all):
@@ -203,8 +279,66 @@ def extract(
                 level = logging.INFO if isinstance(error, NotPublished) else logging.WARNING
                 logger.log(level, "%s", error)
                 result.problems |= {day: error for day in window.days if day in set(days)}
+    return _in_order(result, asking.fetches)
+
+
+def look_up(
+    spec: SourceSpec,
+    indicators: Sequence[tuple[str, str]],
+    upstream: Upstream,
+    landing: Landing,
+    past: Past,
+    clock: Clock,
+) -> Lookup:
+    """Ask a source of given indicators, one after the other, until its quota is used up.
+
+    What was answered within `fresh_for`, also that nothing is known, is not asked again.
+
+    Args:
+        spec: A source of the kind `lookup`.
+        indicators: Canonical indicators, each with its type.
+        upstream: The way to it.
+        landing: Where bodies go.
+        past: What the lake knows of it.
+        clock: The time.
+    """
+    if spec.lookup is None:
+        raise ValueError(f"{spec.name} cannot be asked of an indicator")
+    asking = _Asking(spec, upstream, landing, past, clock)
+    found = Lookup(Extraction())
+    today = clock().date()
+    answered = past.fetches.filter(
+        pl.col("received_at") >= clock() - spec.fresh_for,
+        pl.col("parsed").is_not_null() | (pl.col("outcome") == "not_published"),
+    )
+    known = set(answered["url"])
+    for indicator, kind in indicators:
+        if kind not in spec.looks_up:
+            found.outcomes[indicator] = "not_applicable"
+            continue
+        request = spec.lookup(asking, indicator, kind)
+        if upstream.http.shown(request) in known:
+            found.outcomes[indicator] = "fresh"
+            continue
+        try:
+            found.extraction.documents.append(asking.get(request, Window(today, today)))
+            found.outcomes[indicator] = "asked"
+        except NotPublished:
+            found.outcomes[indicator] = "unknown"
+        except UpstreamError as error:
+            # The next one would fare no better: no quota, no key, or nobody there.
+            found.error = error
+            break
+    _in_order(found.extraction, asking.fetches)
+    return found
+
+
+def _in_order(result: Extraction, fetches: Sequence[Fetch]) -> Extraction:
+    """Put what came into the order received; a document may say more of its request."""
     result.documents.sort(key=lambda document: document.fetch.fetch_id)
-    result.fetches = sorted(asking.fetches, key=lambda fetch: fetch.fetch_id)
+    told = {document.fetch.fetch_id: document.fetch for document in result.documents}
+    ordered = sorted(fetches, key=lambda fetch: fetch.fetch_id)
+    result.fetches = [told.get(fetch.fetch_id, fetch) for fetch in ordered]
     return result
 
 

@@ -20,6 +20,8 @@ from intel_assets.ingest.messages import Validators
 from intel_assets.sources.bodies import ParsedBody
 from intel_assets.sources.spec import UNDATED, Interval
 
+ANSWERS_FROM = pl.coalesce("answers_from", "covers_from")
+ANSWERS_TO = pl.coalesce("answers_to", "covers_to")
 _HAS_BODY = pl.col("outcome").is_in(["fetched", "landed", "not_modified"])
 
 
@@ -131,13 +133,27 @@ def sequence(journal: pl.DataFrame, day: date, *, anew: bool) -> Sequence:
 
 
 def is_answered(journal: pl.DataFrame, day: date) -> bool:
-    """Whether any body speaks of a day, also one that is gone by now."""
-    return not _covering(journal, day).is_empty()
+    """Whether any body answers for a day, also one that is gone by now."""
+    return not _reaching(journal, day, ANSWERS_FROM, ANSWERS_TO).is_empty()
+
+
+def last_received(journal: pl.DataFrame, url: str, since: datetime) -> Fetch | None:
+    """Return the newest answer of an address since a moment whose body was understood."""
+    rows = journal.filter(
+        _HAS_BODY,
+        pl.col("url") == url,
+        pl.col("received_at") >= since,
+        pl.col("covers_from").is_not_null(),
+    )
+    return fetch_of(rows.row(-1, named=True)) if rows.height else None
 
 
 def _covering(journal: pl.DataFrame, day: date) -> pl.DataFrame:
-    speaks = _HAS_BODY & pl.col("covers_from").is_not_null()
+    return _reaching(journal, day, pl.col("covers_from"), pl.col("covers_to"))
+
+
+def _reaching(journal: pl.DataFrame, day: date, since: pl.Expr, until: pl.Expr) -> pl.DataFrame:
+    speaks = _HAS_BODY & pl.col("covers_from").is_not_null() & (since < until)
     if day != UNDATED:
-        speaks &= pl.col("covers_from") < start_of(day + timedelta(days=1))
-        speaks &= pl.col("covers_to") > start_of(day)
+        speaks &= (since < start_of(day + timedelta(days=1))) & (until > start_of(day))
     return journal.filter(speaks)

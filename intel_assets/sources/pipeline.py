@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -28,9 +29,9 @@ from intel_assets.lakehouse.tables import Change, Table, batches
 from intel_assets.sources import journal as journals
 from intel_assets.sources import snapshots
 from intel_assets.sources.bodies import Bodies, ParsedBody
-from intel_assets.sources.cleaning import days_of
+from intel_assets.sources.cleaning import HOLDS, days_of
 from intel_assets.sources.derive import Derivation, RawDays
-from intel_assets.sources.extract import Extraction, Upstream, extract
+from intel_assets.sources.extract import Extraction, Lookup, Past, Upstream, extract, look_up
 from intel_assets.sources.results import DayResult
 from intel_assets.sources.spec import UNDATED, SourceSpec
 
@@ -69,10 +70,28 @@ class Pipeline:
         Raises:
             StorageError: If the lake cannot be written. What was yielded stands.
         """
-        validators = journals.validators(self._journal.fetches())
-        landing = self._lake.landing
-        asked = extract(self._spec, days, upstream, landing, validators, self._lake.clock)
+        lake = self._lake
+        asked = extract(self._spec, days, upstream, lake.landing, self._past(), lake.clock)
         yield from self._take_in(asked, days)
+
+    def look_up(
+        self, indicators: Sequence[tuple[str, str]], upstream: Upstream
+    ) -> tuple[Lookup, list[DayResult]]:
+        """Ask a source of the kind `lookup` of given indicators, and take in what comes.
+
+        Args:
+            indicators: Canonical indicators, each with its type.
+            upstream: The way to the source.
+
+        Returns:
+            What was asked, and how the days stand that it changed.
+
+        Raises:
+            StorageError: If the lake cannot be written.
+        """
+        lake = self._lake
+        found = look_up(self._spec, indicators, upstream, lake.landing, self._past(), lake.clock)
+        return found, list(self._take_in(found.extraction, []))
 
     def land(
         self, files: Mapping[Path, Window | None], fetched_at: datetime
@@ -124,6 +143,12 @@ class Pipeline:
             received = [day for day in days if journals.is_answered(journal, day)]
             yield from self._process(bodies, received, {}, anew=True)
 
+    def _past(self) -> Past:
+        def held(columns: Sequence[str]) -> pl.DataFrame:
+            return self._raw.read_columns(["day", *columns], HOLDS)
+
+        return Past(self._journal.fetches(), held)
+
     # -- taking in -------------------------------------------------------------------------------
 
     def _take_in(self, asked: Extraction, days: Sequence[date]) -> Iterator[DayResult]:
@@ -153,7 +178,7 @@ class Pipeline:
                     problems |= {day: error for day in wanted if day in fetch.window}
                 else:
                     row |= journals.reach(body)
-                    spoken_of |= _days_of(body)
+                    spoken_of |= self._days_of(body)
                 if document.path is not None:
                     document.path.unlink(missing_ok=True)
             self._journal.record_fetches(list(rows.values()), self._run_id)
@@ -249,8 +274,25 @@ class Pipeline:
                 continue
             for day, rows in body.rows.items():
                 weights[day] = weights.get(day, 0) + rows
-            days |= _days_of(body)
+            days |= self._days_of(body)
         return weights, days
+
+    def _days_of(self, body: ParsedBody) -> set[date]:
+        """Return the days that a body may change.
+
+        One that speaks of some records only, such as a page, changes the days of those that raw
+        holds of them, and not every day of the time that it covers.
+        """
+        if body.scope is not None:
+            ours = pl.col(str(self._spec.scope)).is_in(body.scope.implode())
+            return {*body.rows, *self._held_scopes.filter(ours)["day"]}
+        covers = body.covers
+        covered = Window(covers[0].date(), _last_day(covers[1])).days if covers else []
+        return {*body.rows, *covered}
+
+    @cached_property
+    def _held_scopes(self) -> pl.DataFrame:
+        return self._raw.read_columns(["day", str(self._spec.scope)], HOLDS).unique()
 
     def _batch(
         self, bodies: Bodies, batch: Sequence[date], asked_for: set[date], *, anew: bool
@@ -327,12 +369,14 @@ class Pipeline:
         changed = False
         for entry in order.entries:
             body = bodies.parse(entry.fetch)
-            if day not in body.rows and day == UNDATED:
+            if day not in body.rows and (day == UNDATED or not self._speaks_of(body, frame)):
                 continue
             if body.new_columns:
                 self._new_columns[day] = body.new_columns
             time = self._spec.event_time
             judged = (time >= entry.covers_from) & (time < entry.covers_to)
+            if body.scope is not None:
+                judged &= pl.col(str(self._spec.scope)).is_in(body.scope.implode())
             folded = fold(
                 frame,
                 bodies.frame(body, day),
@@ -347,6 +391,13 @@ class Pipeline:
                 _origins(stored)
             )
         return frame, changed
+
+    def _speaks_of(self, body: ParsedBody, frame: pl.DataFrame) -> bool:
+        """Whether a body without records of a day says something of those that are held."""
+        if body.scope is None:
+            return True
+        held = frame[str(self._spec.scope)] if frame.height else pl.Series([], dtype=pl.String)
+        return bool(held.is_in(body.scope.implode()).any())
 
     def _record_folded(self, waiting: pl.DataFrame) -> None:
         """Write the counts of the bodies that waited: they are folded now."""
@@ -376,11 +427,6 @@ def _origins(frame: pl.DataFrame) -> pl.DataFrame:
     """Return which body each version came in, in an order of its own."""
     keys = ["record_id", "record_digest", "known_from", "body_sha256"]
     return frame.select(keys).sort(keys)
-
-
-def _days_of(body: ParsedBody) -> set[date]:
-    covered = Window(body.covers[0].date(), _last_day(body.covers[1])).days if body.covers else []
-    return {*body.rows, *covered}
 
 
 def _last_day(covers_to: datetime) -> date:

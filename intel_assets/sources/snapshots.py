@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 from intel_assets.clock import start_of
-from intel_assets.errors import IntelError, NoLongerAvailable
+from intel_assets.errors import IntelError, NoLongerAvailable, UpstreamError
 from intel_assets.ingest.documents import Document, Fetch
 from intel_assets.sources.spec import Interval, SourceSpec, Span
 
@@ -42,6 +42,9 @@ def askable(
     today = now.date()
     if spec.kind == "event":
         return list(days), {}
+    if spec.kind == "lookup":
+        what = f"{spec.name} is asked of given indicators, and not of days."
+        return [], {day: UpstreamError(what, "Use `intel enrich`.") for day in days}
     refused: dict[date, IntelError] = {day: _lost(spec, day, today) for day in days if day != today}
     return [day for day in days if day == today], refused
 

@@ -17,7 +17,7 @@ import polars as pl
 from cronsim import CronSim
 
 from intel_assets.clock import start_of
-from intel_assets.ingest.documents import Document, Window
+from intel_assets.ingest.documents import Document, Fetch, Window
 from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import INSTANT, Contract
 from intel_assets.sources.calendars import DAILY, Calendar
@@ -31,6 +31,19 @@ Interval = tuple[datetime, datetime]
 class Context(Protocol):
     """What the engine lends to `extract`."""
 
+    @property
+    def now(self) -> datetime:
+        """The present moment, aware UTC."""
+        ...
+
+    def held(self, *columns: str) -> pl.DataFrame:
+        """Return `day` and some columns of the records that raw holds now."""
+        ...
+
+    def received(self, request: Request, since: datetime) -> Fetch | None:
+        """Return the newest understood answer to a request since a moment, if there is one."""
+        ...
+
     def secret(self, name: str) -> str:
         """Return a secret that the source declares."""
         ...
@@ -39,7 +52,8 @@ class Context(Protocol):
         """Make a request, land its body and note it in the journal.
 
         Raises:
-            UpstreamError: If the source did not give it; `NotPublished` on 404.
+            UpstreamError: If the source did not give it; `NotPublished` on 404, and
+                `QuotaExhausted` where its terms allow no more requests for now.
         """
         ...
 
@@ -69,6 +83,11 @@ def observed_span(document: Document, span: Span) -> Interval | None:
     return span.first + timedelta(microseconds=1), span.last + timedelta(microseconds=1)
 
 
+def on_demand(context: Context, window: Window) -> Iterator[Document]:
+    """A lookup is asked of given indicators alone (for `SourceSpec.extract`)."""
+    return iter(())
+
+
 @dataclass(frozen=True)
 class Aggregate:
     """A table made from a source's cleaned records by SQL.
@@ -93,6 +112,10 @@ class Quota:
 
     requests: int
     per: Literal["day", "month"] = "day"
+
+    def since(self, now: datetime) -> datetime:
+        """Return when the day or month began that a moment lies in."""
+        return start_of(now.date().replace(day=1) if self.per == "month" else now.date())
 
 
 @dataclass(frozen=True)
@@ -119,7 +142,8 @@ class SourceSpec:
 
     Attributes:
         kind: `event`: records carry their own time, and a past day can be asked for; `state`: a
-            body is the whole truth now, and a missed day can never be fetched again.
+            body is the whole truth now, and a missed day can never be fetched again; `lookup`: it
+            is asked of given indicators, on demand, and no day is expected of it.
         look_back_days: How many days back can still be asked for; None is without bound.
         start: The first day that the source has.
         window_days: How many days one call of `extract` can answer.
@@ -137,7 +161,11 @@ class SourceSpec:
         landing_days: How long a body is kept that said nothing new; None is for ever.
         secrets: Names of the secrets it needs, as settings know them.
         keys_at: Where a key is to be had; the homepage if left out.
-        extract: `(context, window) -> documents`.
+        extract: `(context, window) -> documents`. What was yielded before an error is kept.
+        lookup: For `lookup`: `(context, indicator, type) -> request`.
+        looks_up: For `lookup`: the types of indicators that it can be asked of.
+        fresh_for: For `lookup`: how long an answer is good for.
+        trust: How sure its listing an indicator makes, 0 to 100, where it does not say so itself.
         parse: `document -> LazyFrame` of text columns under the source's own names; a `day`
             column (Date) besides if the day follows from the request and not from the record.
         clean: `raw -> cleaned`, a pure function over LazyFrames; it carries the columns of
@@ -145,6 +173,8 @@ class SourceSpec:
         record_id: Over parsed columns: the source's own identifier; the digest where null.
         event_time: Over parsed columns: the moment that decides a record's day.
         covers: What of the time a body speaks of.
+        scope: A column of raw: a body speaks only of records whose value there it holds itself.
+            A page of pulses withdraws nothing of other pulses.
         refuse_share: A partition is refused when more than this share of its rows ...
         refuse_rows: ... and at least this many break the contract.
         code_version: Raised when `parse` or `clean` changes what it makes.
@@ -158,7 +188,7 @@ class SourceSpec:
     licence: str
     redistributable: bool
     owner: str
-    kind: Literal["event", "state"]
+    kind: Literal["event", "state", "lookup"]
     look_back_days: int | None
     start: date
     window_days: int
@@ -185,6 +215,11 @@ class SourceSpec:
     record_id: pl.Expr | None = None
     event_time: pl.Expr = field(default_factory=lambda: pl.col("day").cast(INSTANT))
     covers: Callable[[Document, Span], Interval | None] = whole_window
+    scope: str | None = None
+    lookup: Callable[[Context, str, str], Request] | None = None
+    looks_up: tuple[str, ...] = ()
+    fresh_for: timedelta = timedelta(days=7)
+    trust: int = 50
     refuse_share: float = 0.05
     refuse_rows: int = 20
     code_version: str = "1"

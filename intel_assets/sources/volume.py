@@ -40,7 +40,10 @@ class Verdict:
 
 
 def usual(
-    kind: Literal["event", "state"], day: date, history: Mapping[date, int], most: int | None = None
+    kind: Literal["event", "state", "lookup"],
+    day: date,
+    history: Mapping[date, int],
+    most: int | None = None,
 ) -> Usual | None:
     """Say how many rows a day should have, by the days before it.
 

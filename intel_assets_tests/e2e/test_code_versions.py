@@ -30,8 +30,8 @@ def loud(raw: pl.LazyFrame) -> pl.LazyFrame:
     return FIRST.clean(raw).with_columns(pl.col("threat").str.to_uppercase())
 
 
-MENDED = replace(FIRST, code_version="2", parse=small_tags)
-CLEANER = replace(FIRST, code_version="2", clean=loud)
+MENDED = replace(FIRST, code_version="3", parse=small_tags)
+CLEANER = replace(FIRST, code_version="3", clean=loud)
 
 
 def ticking() -> Clock:
@@ -91,11 +91,11 @@ def test_cleaned_aggregated_and_the_journal_follow_the_mended_parser(lake: TestL
         "SELECT code_version, digest FROM ops.partitions WHERE day >= DATE '2000-01-01'"
         " QUALIFY row_number() OVER (PARTITION BY layer, name, day ORDER BY recorded_at DESC) = 1"
     )
-    assert set(newest["code_version"]) == {"2"}
+    assert set(newest["code_version"]) == {"3"}
     layout = lake.engine.settings.layout
     for layer in ("raw", "cleaned"):
         told = DeltaTable(layout.table_uri(layer, "urlhaus")).history(1)[0]
-        assert (told["code_version"], told["run_id"], told["source"]) == ("2", "replay", "urlhaus")
+        assert (told["code_version"], told["run_id"], told["source"]) == ("3", "replay", "urlhaus")
     versions = lake.sql(
         "SELECT count(DISTINCT digest) AS digests FROM ops.partitions"
         " WHERE layer = 'raw' GROUP BY day"
@@ -135,7 +135,7 @@ def test_a_body_that_the_first_version_did_not_understand_is_read_by_the_second(
     assert {result.state for result in failed} == {"failed"}
     assert lake.commits("urlhaus")["raw.urlhaus"] == -1
 
-    results = lake.replay(replace(FIRST, code_version="2"), window.days)
+    results = lake.replay(replace(FIRST, code_version="3"), window.days)
     assert {r.state for r in results if r.requested} == {"complete"}
     expected = make_lake(name="other", clock=lambda: LATER)
     expected.land(FIRST, {dump: window}, NOON)

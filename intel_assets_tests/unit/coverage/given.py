@@ -26,7 +26,8 @@ PRESENT = pl.Schema({"source": pl.String, "layer": pl.String, "name": pl.String,
 
 def spec(name: str = "feed", **changes: Any) -> SourceSpec:
     """A source without an upstream: an event feed of single days that reaches back for ever."""
-    return replace(tweetfeed.SPEC, name=name, start=TODAY - 400 * DAYS, **changes)
+    given = {"start": TODAY - 400 * DAYS, "code_version": "1"} | changes
+    return replace(tweetfeed.SPEC, name=name, **given)
 
 
 def ago(days: int) -> date:
@@ -73,6 +74,8 @@ def fetch(number: int, day: date, received: datetime, **given: Any) -> dict[str,
         "error_class": None,
         "error": None,
         "attempts": 1,
+        "answers_from": None,
+        "answers_to": None,
         "covers_from": at(day),
         "covers_to": at(day) + DAYS,
         "received_at": received,
