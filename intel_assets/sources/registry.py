@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from intel_assets.sources.spec import SourceSpec
 
 MODULES = (
+    "intel_assets.threat.malwarebazaar",
     "intel_assets.threat.plain_lists:IPSUM",
     "intel_assets.threat.plain_lists:MALICIOUS_IP",
     "intel_assets.threat.plain_lists:THREATFOX_IPS",
+    "intel_assets.threat.threatfox",
     "intel_assets.threat.tweetfeed",
     "intel_assets.threat.urlhaus",
+    "intel_assets.threat.urlhaus_payloads",
 )
 """A module's `SPEC` is the source of the module's name; `module:NAME` is the source `name`."""
 

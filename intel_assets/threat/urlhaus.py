@@ -6,10 +6,8 @@ the JSON dump and the API's list. https://urlhaus-api.abuse.ch/
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ import pandera.polars as pa
 import polars as pl
 
 from intel_assets.errors import ParseError
+from intel_assets.ingest import json_records
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
 from intel_assets.sources.spec import Aggregate, Context, Interval, SourceSpec, Span
-from intel_assets.threat import canonical
+from intel_assets.threat import abusech, canonical
 from intel_assets.threat.model import IndicatorRecord, describe
 
 DUMP = "https://urlhaus-api.abuse.ch/files/exports/recent.csv"
@@ -32,7 +31,6 @@ _NAMES = {
     "date_added": "dateadded",
     "urlhaus_reference": "urlhaus_link",
 }
-_UPDATED = re.compile(r"(?:Last updated|Generated on):? (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 
 
 class RawUrl(RawRecord):
@@ -89,9 +87,7 @@ class UrlhausDay(pa.DataFrameModel):
 
 def extract(context: Context, window: Window) -> Iterator[Document]:
     """Ask for the dump of the last 30 days: one request answers every day in it."""
-    yield context.get(
-        Request(DUMP, params={"auth-key": context.secret("ABUSECH_AUTH_KEY")}), window
-    )
+    yield context.get(Request(DUMP, params={"auth-key": context.secret(abusech.KEY)}), window)
 
 
 def parse(document: Document) -> pl.LazyFrame:
@@ -128,11 +124,7 @@ def covers(document: Document, span: Span) -> Interval | None:
     """
     if span.first is None or span.last is None:
         return None
-    made = _UPDATED.search(_head(_file(document)))
-    until = span.last
-    if made:
-        until = max(until, datetime.fromisoformat(made[1]).replace(tzinfo=UTC))
-    return span.first + timedelta(microseconds=1), until + timedelta(microseconds=1)
+    return abusech.reach(span.first, span.last, abusech.made(_head(_file(document))))
 
 
 def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
@@ -145,8 +137,8 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
         indicator_type=pl.lit("url"),
         raw_value=pl.col("url"),
         host=url.field("host"),
-        first_seen=moment("dateadded"),
-        last_seen=moment("last_online"),
+        first_seen=abusech.moment("dateadded"),
+        last_seen=abusech.moment("last_online"),
         threat=_text("threat"),
         tags=tags.str.split(","),
         reference=_text("urlhaus_link"),
@@ -154,15 +146,6 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
         url_status=pl.col("url_status").str.to_lowercase(),
         reporter=_text("reporter"),
     )
-
-
-def moment(name: str) -> pl.Expr:
-    """Read a column such as `2026-02-26 12:05:20` or `… UTC` as a moment; else null."""
-    text = pl.col(name).str.strip_suffix(" UTC")
-    found = text.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
-    # URLhaus began in 2018. Other years are slips, and one would stretch a dump over centuries.
-    plausible = found.dt.year().is_between(2018, 2099)
-    return pl.when(plausible).then(found).dt.replace_time_zone("UTC")
 
 
 def _text(name: str) -> pl.Expr:
@@ -182,21 +165,12 @@ def _head(path: Path) -> str:
 
 def _parse_json(path: Path) -> pl.LazyFrame:
     """Read the JSON dump (an object of lists), the API's answer, or a record a line."""
-    text = path.read_text("utf-8-sig")
-    try:
-        whole = json.loads(text)
-    except json.JSONDecodeError as error:
-        records = _json_lines(text, error)
-    except RecursionError:
-        raise ParseError(f"line 1: nested too deeply: {text[:120]}") from None
-    else:
-        records = _json_records(whole)
+    records = _json_records(json_records.load(path))
     if not all(isinstance(record, Mapping) for record in records):
-        raise ParseError(f"line 1: this is no list of URLs: {text[:120]}")
-    rows = [{_NAMES.get(k, k): _as_text(v) for k, v in record.items()} for record in records]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = names or ["id", "dateadded", "url", "url_status", "threat"]
-    return pl.LazyFrame(rows, schema=dict.fromkeys(columns, pl.String))
+        start = path.read_text("utf-8-sig", errors="replace")[:120]
+        raise ParseError(f"line 1: this is no list of URLs: {start}")
+    named = [{_NAMES.get(key, key): value for key, value in one.items()} for one in records]
+    return json_records.frame(named, ["id", "dateadded", "url", "url_status", "threat"])
 
 
 def _json_records(whole: Any) -> list[Any]:
@@ -210,23 +184,6 @@ def _json_records(whole: Any) -> list[Any]:
         for key, group in listed.items()
         for record in (group if isinstance(group, list) else [group])
     ]
-
-
-def _json_lines(text: str, whole: json.JSONDecodeError) -> list[dict[str, Any]]:
-    records = []
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            records += [json.loads(line)] if line.strip() else []
-        except json.JSONDecodeError as error:
-            at, why = (whole.lineno, whole.msg) if number == 1 else (number, error.msg)
-            raise ParseError(f"line {at}: {why}: {line[:120]}") from None
-    return records
-
-
-def _as_text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 SPEC = SourceSpec(
@@ -243,8 +200,8 @@ SPEC = SourceSpec(
     start=date(2018, 3, 1),
     window_days=30,
     cadence="*/15 * * * *",
-    secrets=("ABUSECH_AUTH_KEY",),
-    keys_at="https://auth.abuse.ch/",
+    secrets=(abusech.KEY,),
+    keys_at=abusech.KEYS_AT,
     policy=HttpPolicy(rate_per_second=2.0),
     code_version="2",
     extract=extract,
@@ -252,7 +209,7 @@ SPEC = SourceSpec(
     clean=clean,
     covers=covers,
     record_id=pl.col("id"),
-    event_time=moment("dateadded"),
+    event_time=abusech.moment("dateadded"),
     raw=Contract("raw", "urlhaus", RawUrl, "URLhaus dumps as delivered, every version of a URL."),
     cleaned=Contract("cleaned", "urlhaus", UrlRecord, "URLs of URLhaus, typed and canonical."),
     aggregates=(
