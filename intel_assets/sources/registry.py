@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from intel_assets.sources.spec import SourceSpec
 
 MODULES = (
+    "intel_assets.threat.kev",
     "intel_assets.threat.malwarebazaar",
     "intel_assets.threat.plain_lists:IPSUM",
     "intel_assets.threat.plain_lists:MALICIOUS_IP",
