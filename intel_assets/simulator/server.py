@@ -26,7 +26,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from intel_assets.clock import Clock
 from intel_assets.errors import ConfigurationError, IntelError
-from intel_assets.simulator import control, kev, malware, plain_lists, threatfox, tweetfeed, urlhaus
+from intel_assets.simulator import (
+    control,
+    kev,
+    malware,
+    plain_lists,
+    reputation,
+    threatfox,
+    tweetfeed,
+    urlhaus,
+)
 from intel_assets.simulator.faults import TRANSPORT, Faults
 from intel_assets.simulator.front import Front, Pace
 from intel_assets.simulator.journal import Journal, RecordedRequest
@@ -34,7 +43,7 @@ from intel_assets.simulator.recordings import Recordings
 from intel_assets.simulator.stage import Stage
 from intel_assets.simulator.timeline import SimulatedClock
 
-_PLAYED = (urlhaus, tweetfeed, plain_lists, threatfox, malware, kev)
+_PLAYED = (urlhaus, tweetfeed, plain_lists, threatfox, malware, kev, reputation)
 APIS: tuple[Callable[[Stage], list[BaseRoute]], ...] = tuple(api.routes for api in _PLAYED)
 HOSTS = tuple(dict.fromkeys(host for api in _PLAYED for host in api.HOSTS))
 

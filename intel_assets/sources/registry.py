@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from intel_assets.sources.spec import SourceSpec
 
 MODULES = (
+    "intel_assets.threat.abuseipdb",
+    "intel_assets.threat.feodo",
     "intel_assets.threat.kev",
     "intel_assets.threat.malwarebazaar",
     "intel_assets.threat.plain_lists:IPSUM",
     "intel_assets.threat.plain_lists:MALICIOUS_IP",
     "intel_assets.threat.plain_lists:THREATFOX_IPS",
+    "intel_assets.threat.sslbl",
     "intel_assets.threat.threatfox",
     "intel_assets.threat.tweetfeed",
     "intel_assets.threat.urlhaus",

@@ -75,7 +75,7 @@ def head(path: Path) -> str:
         return body.read(_HEAD_BYTES).decode("utf-8", errors="replace").lstrip("\ufeff")
 
 
-def read_csv(path: Path, names: Mapping[str, str], first: str) -> pl.LazyFrame:
+def read_csv(path: Path, names: Mapping[str, str], first: str | tuple[str, ...]) -> pl.LazyFrame:
     """Read a dump whose comments begin with `#`, its header among them.
 
     There may be a space behind each comma, which no other reader of CSV takes.

@@ -95,6 +95,18 @@ def ipv6(value: pl.Expr) -> pl.Expr:
     )
 
 
+def address(value: pl.Expr) -> pl.Expr:
+    """Bring an address of either kind into form; else null."""
+    text = refang(value)
+    return pl.coalesce(ipv4(text), ipv6(text))
+
+
+def address_type(value: pl.Expr) -> pl.Expr:
+    """Return whether an address in form is `ipv4` or `ipv6`; null where it is null."""
+    six = value.str.contains(":", literal=True)
+    return pl.when(six).then(pl.lit("ipv6")).when(value.is_not_null()).then(pl.lit("ipv4"))
+
+
 def cidr(value: pl.Expr) -> pl.Expr:
     """Bring a range of addresses into form: its first address and the prefix's length; else null.
 

@@ -167,11 +167,7 @@ def clean(raw: pl.LazyFrame) -> pl.LazyFrame:
         .when(is_hash)
         .then(digest),
         indicator_type=pl.when(named == "ip:port")
-        .then(
-            pl.when(address.str.contains(":", literal=True))
-            .then(pl.lit("ipv6"))
-            .otherwise(pl.lit("ipv4"))
-        )
+        .then(canonical.address_type(address).fill_null("ipv4"))
         .when(is_hash)
         .then(canonical.digest_type(digest))
         .otherwise(named),
