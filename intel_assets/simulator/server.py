@@ -30,6 +30,7 @@ from intel_assets.simulator import (
     control,
     kev,
     malware,
+    otx,
     plain_lists,
     reputation,
     threatfox,
@@ -43,7 +44,7 @@ from intel_assets.simulator.recordings import Recordings
 from intel_assets.simulator.stage import Stage
 from intel_assets.simulator.timeline import SimulatedClock
 
-_PLAYED = (urlhaus, tweetfeed, plain_lists, threatfox, malware, kev, reputation)
+_PLAYED = (urlhaus, tweetfeed, plain_lists, threatfox, malware, kev, reputation, otx)
 APIS: tuple[Callable[[Stage], list[BaseRoute]], ...] = tuple(api.routes for api in _PLAYED)
 HOSTS = tuple(dict.fromkeys(host for api in _PLAYED for host in api.HOSTS))
 

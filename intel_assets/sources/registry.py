@@ -21,6 +21,7 @@ MODULES = (
     "intel_assets.threat.feodo",
     "intel_assets.threat.kev",
     "intel_assets.threat.malwarebazaar",
+    "intel_assets.threat.otx",
     "intel_assets.threat.plain_lists:IPSUM",
     "intel_assets.threat.plain_lists:MALICIOUS_IP",
     "intel_assets.threat.plain_lists:THREATFOX_IPS",
