@@ -32,6 +32,7 @@ from intel_assets.simulator import (
     malware,
     otx,
     plain_lists,
+    references,
     reputation,
     threatfox,
     tweetfeed,
@@ -44,7 +45,7 @@ from intel_assets.simulator.recordings import Recordings
 from intel_assets.simulator.stage import Stage
 from intel_assets.simulator.timeline import SimulatedClock
 
-_PLAYED = (urlhaus, tweetfeed, plain_lists, threatfox, malware, kev, reputation, otx)
+_PLAYED = (urlhaus, tweetfeed, plain_lists, threatfox, malware, kev, reputation, otx, references)
 APIS: tuple[Callable[[Stage], list[BaseRoute]], ...] = tuple(api.routes for api in _PLAYED)
 HOSTS = tuple(dict.fromkeys(host for api in _PLAYED for host in api.HOSTS))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     "intel_assets.threat.abuseipdb",
+    "intel_assets.threat.attack",
     "intel_assets.threat.feodo",
     "intel_assets.threat.kev",
     "intel_assets.threat.malwarebazaar",
@@ -30,6 +31,7 @@ MODULES = (
     "intel_assets.threat.tweetfeed",
     "intel_assets.threat.urlhaus",
     "intel_assets.threat.urlhaus_payloads",
+    "intel_assets.threat.warninglists",
 )
 """A module's `SPEC` is the source of the module's name; `module:NAME` is the source `name`."""
 

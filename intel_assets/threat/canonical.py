@@ -20,6 +20,7 @@ _URL = (
 _HEAD_AND_TAIL = r"(?s)^([^/?#]*//\]?[^/?#]*)(.*)$"
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
 _URL_AND_HOST = pl.Struct({"url": pl.String, "host": pl.String})
+_BOUNDS = pl.Struct({"first_address": pl.String, "last_address": pl.String})
 # Digits are [0-9] throughout: \d is any digit of Unicode.
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _FOUR_OCTETS = rf"^(?:{_OCTET}\.){{3}}{_OCTET}$"
@@ -116,6 +117,15 @@ def cidr(value: pl.Expr) -> pl.Expr:
     return pl.when(text.str.contains(_RANGE)).then(
         text.map_batches(_to_ranges, return_dtype=pl.String)
     )
+
+
+def bounds(value: pl.Expr) -> pl.Expr:
+    """Return the first and last address of a canonical address or range.
+
+    A struct of `first_address` and `last_address`, 32 hexadecimals each (IPv4 as ::ffff:a.b.c.d),
+    so that text compares as the addresses do; both null where the value is none.
+    """
+    return value.map_batches(_to_bounds, return_dtype=_BOUNDS)
 
 
 def domain(value: pl.Expr) -> pl.Expr:
@@ -344,3 +354,26 @@ def _six_reserved(addresses: pl.Series) -> pl.Series:
 def _is_reserved(text: str) -> bool:
     place = ipaddress.ip_network(text).network_address
     return any(place in net for net in _RESERVED if net.version == place.version)
+
+
+def _to_bounds(values: pl.Series) -> pl.Series:
+    known = values.drop_nulls().unique().to_list()
+    found = [_ends(text) for text in known]
+    return pl.DataFrame(
+        {
+            name: values.replace_strict(
+                known, [ends[place] for ends in found], default=None, return_dtype=pl.String
+            )
+            for place, name in enumerate(("first_address", "last_address"))
+        }
+    ).to_struct(values.name)
+
+
+def _ends(text: str) -> tuple[str | None, str | None]:
+    try:
+        net = ipaddress.ip_network(text)
+    except ValueError:
+        return None, None
+    mapped = 0xFFFF << 32 if net.version == 4 else 0
+    first, last = int(net.network_address), int(net.broadcast_address)
+    return f"{mapped + first:032x}", f"{mapped + last:032x}"
