@@ -49,16 +49,24 @@ def gold_asset(spec: GoldSpec, starts: date, settings: Settings) -> dg.AssetsDef
     with warnings.catch_warnings():
         # Dagster calls the parameter beta; nothing else lets a source begin later than the table.
         warnings.simplefilter("ignore", BetaWarning)
-        loose = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+        same = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+        # A snapshot is compared with the one before it.
+        before = dg.TimeWindowPartitionMapping(
+            start_offset=-1, allow_nonexistent_upstream_partitions=True
+        )
     contract = spec.contract
     upstream = [dg.AssetKey(["cleaned", name]) for name in spec.sources]
+    deps = [
+        dg.AssetDep(["cleaned", name], partition_mapping=before if name in spec.history else same)
+        for name in spec.sources
+    ]
 
     @dg.multi_asset(
         name=f"{contract.name}_gold",
         specs=[
             dg.AssetSpec(
                 key=[contract.layer, contract.name],
-                deps=[dg.AssetDep(key, partition_mapping=loose) for key in upstream],
+                deps=deps,
                 description=f"{contract.description}\n\nSQL name: `aggregated.{contract.name}`",
                 group_name=spec.domain,
                 owners=[spec.owner],

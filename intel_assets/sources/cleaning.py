@@ -10,8 +10,9 @@ import duckdb
 import polars as pl
 
 from intel_assets.errors import ContractBroken
-from intel_assets.lakehouse.catalog import packaged_unions
+from intel_assets.lakehouse.catalog import derived_sql, packaged_unions
 from intel_assets.lakehouse.contracts import Contract, QuarantineRecord, Record
+from intel_assets.lakehouse.sqldoor import references
 from intel_assets.sources.spec import UNDATED, Aggregate, SourceSpec
 
 HOLDS = pl.col("known_to").is_null()
@@ -97,11 +98,16 @@ def evaluate(
 ) -> pl.DataFrame:
     """Run a SELECT over the rows that hold of some cleaned tables, by their names.
 
+    It may refer to aggregated tables that are made of nothing: facts that are written in SQL.
+
     Raises:
         ContractBroken: If the result does not keep the contract.
     """
     with duckdb.connect(config={"threads": threads}) as connection:
-        connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA cleaned")
+        connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA cleaned; CREATE SCHEMA aggregated")
+        for layer, name in references(connection, sql):
+            if layer == "aggregated":
+                connection.execute(f'CREATE VIEW aggregated."{name}" AS {derived_sql()[name]}')
         for name, frame in cleaned.items():
             # Views of text instead of copies.
             held = frame.filter(HOLDS).to_arrow(compat_level=pl.CompatLevel.newest())

@@ -6,8 +6,8 @@ Each day is a pure function of the cleaned days that stand when it is written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 import polars as pl
 from deltalake import DeltaTable
@@ -29,6 +29,7 @@ class GoldSpec:
         contract: The table, of the layer `aggregated`.
         sql: One SELECT over `cleaned.<source>` that groups by `day`.
         sources: The cleaned tables that it reads, by source.
+        history: For sources of which a day also reads days before it, how many.
         domain: Its group in the graph.
         owner: Who answers for it.
         code_version: Raised when the SQL changes what it makes.
@@ -39,6 +40,7 @@ class GoldSpec:
     sources: Mapping[str, Contract]
     domain: str
     owner: str
+    history: Mapping[str, int] = field(default_factory=dict)
     code_version: str = "1"
 
 
@@ -87,8 +89,19 @@ def build(lake: Lake, spec: GoldSpec, days: Sequence[date], run_id: str) -> Iter
 
 
 def _evaluate(lake: Lake, spec: GoldSpec, days: Sequence[date]) -> pl.DataFrame:
-    cleaned = {name: Table(lake.layout, of).read(days) for name, of in spec.sources.items()}
-    return evaluate(spec.sql, spec.contract, cleaned)
+    cleaned = {
+        name: Table(lake.layout, of).read(_reach(days, spec.history.get(name, 0)))
+        for name, of in spec.sources.items()
+    }
+    found = evaluate(spec.sql, spec.contract, cleaned)
+    # What is said of the days that are only read is said of half a past.
+    return found.filter(pl.col("day").is_in(list(days)))
+
+
+def _reach(days: Sequence[date], before: int) -> list[date]:
+    """Return days with so many days before each of them."""
+    back = range(before + 1)
+    return sorted({day - timedelta(days=number) for day in days for number in back})
 
 
 def _record(lake: Lake, spec: GoldSpec, results: Mapping[date, LayerResult], run_id: str) -> None:

@@ -134,7 +134,8 @@ def sequence(journal: pl.DataFrame, day: date, *, anew: bool) -> Sequence:
 
 def is_answered(journal: pl.DataFrame, day: date) -> bool:
     """Whether any body answers for a day, also one that is gone by now."""
-    return not _reaching(journal, day, ANSWERS_FROM, ANSWERS_TO).is_empty()
+    answers = pl.col("answers_from").is_null() | (ANSWERS_FROM < ANSWERS_TO)
+    return not _reaching(journal.filter(answers), day, ANSWERS_FROM, ANSWERS_TO).is_empty()
 
 
 def last_received(journal: pl.DataFrame, url: str, since: datetime) -> Fetch | None:
@@ -153,7 +154,7 @@ def _covering(journal: pl.DataFrame, day: date) -> pl.DataFrame:
 
 
 def _reaching(journal: pl.DataFrame, day: date, since: pl.Expr, until: pl.Expr) -> pl.DataFrame:
-    speaks = _HAS_BODY & pl.col("covers_from").is_not_null() & (since < until)
+    speaks = _HAS_BODY & pl.col("covers_from").is_not_null()
     if day != UNDATED:
         speaks &= (since < start_of(day + timedelta(days=1))) & (until > start_of(day))
     return journal.filter(speaks)
