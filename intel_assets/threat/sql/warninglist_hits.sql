@@ -3,8 +3,8 @@
 -- ::ffff:a.b.c.d), a range by its first address; a name with itself and its parents.
 WITH entries AS (
     SELECT list, list_title, "match", value, first_address, last_address, matching_types
-    FROM cleaned.warninglists
-    WHERE day = (SELECT max(day) FROM cleaned.warninglists)
+    FROM cleaned.warnings
+    WHERE day = (SELECT max(day) FROM cleaned.warnings)
 ),
 
 indicators AS (

@@ -76,7 +76,7 @@ def hits(lists: pl.DataFrame, *indicators: tuple[str, str, str | None]) -> pl.Da
         connection.execute("CREATE SCHEMA cleaned; CREATE SCHEMA aggregated")
         connection.register("lists", lists.to_arrow())
         connection.register("found", frame.to_arrow())
-        connection.execute("CREATE VIEW cleaned.warninglists AS FROM lists")
+        connection.execute("CREATE VIEW cleaned.warnings AS FROM lists")
         connection.execute("CREATE VIEW aggregated.sightings AS FROM found")
         return connection.sql(HITS.read_text("utf-8")).pl()
 
