@@ -10,17 +10,19 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import polars as pl
+import pyarrow as arrow
 from deltalake import (
     ColumnProperties,
     CommitProperties,
     DeltaTable,
+    Transaction,
     WriterProperties,
     write_deltalake,
 )
@@ -32,6 +34,8 @@ from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.storage import storage_errors
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_TRIES = 12
 # Measured: a predicate of more than 20 alternatives conflicts with disjoint new partitions.
@@ -64,6 +68,25 @@ class Change:
 
     frame: pl.DataFrame
     days: Sequence[date]
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """Rows to write, and which of the stored rows they replace.
+
+    Attributes:
+        rows: The rows, in the contract's types; a reader's are written as they come, so that they
+            need not fit into memory.
+        where: Over the partition columns: the stored rows that go. None: nothing goes.
+        seen: What of other tables was taken in: a version for each name. It stands with the rows
+            or not at all, and a commit that was made with another of the same name conflicts.
+        writer: How the files are written; as for any frame if left out.
+    """
+
+    rows: pl.DataFrame | arrow.RecordBatchReader
+    where: str | None
+    seen: Mapping[str, int] = field(default_factory=dict)
+    writer: WriterProperties | None = None
 
 
 class _LocalTable(DeltaTable):
@@ -208,20 +231,72 @@ class Table:
             WriteConflict: If other writers won every time.
             StorageError: If the lake cannot be written.
         """
-        for attempt in range(MAX_TRIES):
-            table = self.open()
+
+        def attempt(table: DeltaTable | None) -> Commit:
             change = build(table)
             if change is None or not change.days:
                 return Commit(table.version() if table else -1, written=False)
+            return self.rewrite(table, self._of_days(change), commit)
+
+        return self.redone(attempt)
+
+    def redone(self, work: Callable[[DeltaTable | None], T]) -> T:
+        """Do work on the table as it stands, again from its start when another writer was faster.
+
+        Args:
+            work: Gets the table; it must read everything it needs anew, and write with `rewrite`.
+
+        Raises:
+            WriteConflict: If other writers won every time.
+        """
+        for attempt in range(MAX_TRIES):
             try:
-                if table is None:
-                    table = self._create()
-                    if table.version():
-                        continue  # Another writer's first rows stand in it: build on them.
-                return self._write(table, change, commit)
+                return work(self.open())
             except CommitFailedError as error:
                 self._wait(attempt, error)
         raise self._conflict()
+
+    def rewrite(
+        self, table: DeltaTable | None, change: Rewrite, commit: Mapping[str, str]
+    ) -> Commit:
+        """Write rows through the table object that what they were made of was read from.
+
+        Args:
+            table: The table as it was read; None makes it. It stands at the commit afterwards.
+            change: The rows, and what they replace.
+            commit: What the commit says of itself.
+
+        Raises:
+            CommitFailedError: If another writer was faster; for use within `redone`.
+            StorageError: If the lake cannot be written.
+        """
+        if table is None:
+            table = self._create()
+            if table.version():
+                raise CommitFailedError("another writer's first rows stand in it: build on them")
+        rows, writer = change.rows, change.writer
+        if isinstance(rows, pl.DataFrame):
+            rows = self.contract.conform(rows)
+            writer = writer or writer_of(rows)
+            self._add_columns(table, rows)
+            rows = _filled(rows, table)
+        how: dict[str, Any] = {
+            "writer_properties": writer,
+            "commit_properties": CommitProperties(
+                dict(commit), app_transactions=[Transaction(*one) for one in change.seen.items()]
+            ),
+        }
+        with storage_errors(self.uri):
+            if change.where is None:
+                write_deltalake(table, rows, mode="append", **how)
+            else:
+                write_deltalake(table, rows, mode="overwrite", predicate=change.where, **how)
+        return Commit(table.version(), written=True)
+
+    def ensure(self) -> None:
+        """Make the table if it was never written, without a row."""
+        if self.open() is None:
+            self._create()
 
     def _wait(self, attempt: int, error: CommitFailedError) -> None:
         pause = random.uniform(0, min(2.0, 0.05 * 2**attempt))  # noqa: S311  (jitter)
@@ -246,7 +321,7 @@ class Table:
             )
         return Commit(table.version(), written=True)
 
-    def _write(self, table: DeltaTable, change: Change, commit: Mapping[str, str]) -> Commit:
+    def _of_days(self, change: Change) -> Rewrite:
         frame = self.contract.conform(change.frame)
         outside = frame.filter(~pl.col("day").is_in(list(change.days)).fill_null(False)).height
         if outside:
@@ -254,19 +329,7 @@ class Table:
         ranges = day_ranges(change.days)
         if len(ranges) > MAX_RANGES:
             raise ValueError(f"{self.uri}: {len(ranges)} ranges of days in one commit")
-        with storage_errors(self.uri):
-            self._add_columns(table, frame)
-            write_deltalake(
-                table,
-                _filled(frame, table),
-                mode="overwrite",
-                predicate=" OR ".join(
-                    f"(day >= DATE '{first}' AND day <= DATE '{last}')" for first, last in ranges
-                ),
-                writer_properties=writer_of(frame),
-                commit_properties=CommitProperties(dict(commit)),
-            )
-        return Commit(table.version(), written=True)
+        return Rewrite(frame, where_days(ranges))
 
     def _create(self) -> DeltaTable:
         contract = self.contract
@@ -321,6 +384,13 @@ def writer_of(frame: pl.DataFrame) -> WriterProperties:
         compression="ZSTD",
         compression_level=1,
         column_properties=dict.fromkeys(distinct, plain),
+    )
+
+
+def where_days(ranges: Iterable[tuple[date, date]]) -> str:
+    """Return the predicate of ranges of days."""
+    return " OR ".join(
+        f"(day >= DATE '{first}' AND day <= DATE '{last}')" for first, last in ranges
     )
 
 

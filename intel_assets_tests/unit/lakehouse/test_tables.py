@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandera.polars as pa
 import polars as pl
+import pyarrow as arrow
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
@@ -27,6 +29,7 @@ from intel_assets.lakehouse.tables import (
     MAX_TRIES,
     Change,
     Commit,
+    Rewrite,
     Table,
     batches,
     day_ranges,
@@ -408,10 +411,65 @@ def test_a_conflict_is_told_as_such(tmp_path: Path) -> None:
     put(table, rows((0, 2)), 0)
     assert old is not None
     with pytest.raises(CommitFailedError):
-        table._write(old, Change(rows((0, 3)), [day(0)]), RUN)
+        table.rewrite(old, Rewrite(rows((0, 3)), "day = DATE '2026-01-01'"), RUN)
     log = sorted((tmp_path / "raw" / "numbers" / "_delta_log").glob("*.json"))
     assert json.loads(log[-1].read_text().splitlines()[-1])
     assert content(table) == [(0, 2)]
+
+
+# -- rewriting -----------------------------------------------------------------------------------
+
+
+def test_rows_come_from_a_reader_without_standing_in_memory(table: Table) -> None:
+    put(table, rows((0, 1), (1, 2)), 0, 1)
+    reader = rows((1, 7), (1, 8)).with_columns(who=pl.lit("x")).to_arrow().to_reader()
+    change = Rewrite(reader, "day >= DATE '2026-01-02'")
+    table.redone(lambda stored: table.rewrite(stored, change, RUN))
+    assert content(table) == [(0, 1), (1, 7), (1, 8)]
+
+
+def test_a_reader_that_breaks_leaves_the_table_as_it_was(table: Table) -> None:
+    put(table, rows((0, 1)), 0)
+    schema = NUMBERS.empty().to_arrow().schema
+
+    def batches_that_break() -> Iterator[arrow.RecordBatch]:
+        yield from rows((0, 2)).with_columns(who=pl.lit("x")).to_arrow().cast(schema).to_batches()
+        raise ValueError("row 2 is no row")
+
+    broken = arrow.RecordBatchReader.from_batches(schema, batches_that_break())
+    with pytest.raises(Exception, match="row 2 is no row"):
+        table.redone(lambda stored: table.rewrite(stored, Rewrite(broken, "true"), RUN))
+    assert content(table) == [(0, 1)]
+
+
+def test_a_table_without_partitions_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    whole = Table(Layout(str(tmp_path)), replace(NUMBERS, partition_by=()))
+    for change in (rows((0, 1), (1, 2)), rows((3, 3))):
+        whole.redone(lambda stored, rows=change: whole.rewrite(stored, Rewrite(rows, "true"), RUN))
+    assert content(whole) == [(3, 3)]
+
+
+def test_what_was_taken_in_stands_with_the_rows_and_cannot_be_taken_in_twice(table: Table) -> None:
+    first = Rewrite(rows((0, 1)), None, {"of another table": 4})
+    table.redone(lambda stored: table.rewrite(stored, first, RUN))
+    one, other = table.open(), table.open()
+    assert one is not None
+    assert one.transaction_version("of another table") == 4
+    assert one.transaction_version("of a third") is None
+    again = Rewrite(rows((1, 2)), None, {"of another table": 5})
+    table.rewrite(one, again, RUN)
+    with pytest.raises(CommitFailedError):
+        table.rewrite(other, again, RUN)
+    assert content(table) == [(0, 1), (1, 2)]
+
+
+def test_a_table_can_be_made_without_a_row(table: Table) -> None:
+    table.ensure()
+    opened = table.open()
+    assert opened is not None
+    table.ensure()
+    assert opened.version() == 0
+    assert table.read().is_empty()
 
 
 # -- ranges and batches --------------------------------------------------------------------------
