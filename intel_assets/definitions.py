@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import dagster as dg
 
@@ -40,15 +41,15 @@ def build_definitions(
     configured = settings or load_settings()
     by_name = {spec.name: spec for spec in specs}
     tables = [one for one in gold() if set(one.sources) <= set(by_name)]
+    # One job takes days through all of them, so they have the same.
+    read = {name for one in tables for name in one.sources}
+    starts = min((by_name[name].start for name in read), default=date.max)
     jobs = [source_job(spec) for spec in specs]
     reconcile = reconcile_job(specs)
     return dg.Definitions(
         assets=[
             *(source_assets(spec, configured) for spec in specs),
-            *(
-                gold_asset(one, min(by_name[name].start for name in one.sources), configured)
-                for one in tables
-            ),
+            *(gold_asset(one, starts, configured) for one in tables),
         ],
         asset_checks=[standing_checks(specs)],
         jobs=[*jobs, *([gold_job(tables)] if tables else []), reconcile, upkeep_job],

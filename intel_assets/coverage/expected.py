@@ -44,7 +44,8 @@ def begins(spec: SourceSpec, first_asked: date | None, today: date, since: date 
     """
     reach = spec.start
     if spec.look_back_days is not None:
-        back = max(0, spec.look_back_days - 1)
+        # Of an event feed that remembers no whole day, tomorrow is the first that can be whole.
+        back = spec.look_back_days - 1 if spec.kind == "event" else 0
         reach = (first_asked or today) - timedelta(days=back)
     return max(spec.start, reach, since or spec.start)
 
@@ -70,7 +71,7 @@ def expected(
             deadline = pl.lit(None, INSTANT)
         else:
             # An answer reaches back to its own hour of the first day: later, part of it is gone.
-            deadline = start + timedelta(days=spec.look_back_days)
+            deadline = start + timedelta(days=max(1, spec.look_back_days))
         frames.append(
             days.select(
                 source=pl.lit(spec.name),

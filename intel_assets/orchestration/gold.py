@@ -43,7 +43,7 @@ def gold_asset(spec: GoldSpec, starts: date, settings: Settings) -> dg.AssetsDef
 
     Args:
         spec: The table.
-        starts: The first day that any of its sources has.
+        starts: The first day that any source of any gold table has.
         settings: Where the lake is.
     """
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +15,9 @@ from intel_assets.lakehouse.catalog import derived_sql, packaged_unions
 from intel_assets.lakehouse.contracts import Contract, QuarantineRecord, Record
 from intel_assets.lakehouse.sqldoor import references
 from intel_assets.sources.spec import UNDATED, Aggregate, SourceSpec
+
+# Arrow warns of buffers that Polars made, and reads them all the same.
+os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "ignore")
 
 HOLDS = pl.col("known_to").is_null()
 _CARRIED = list(Record.to_schema().columns)

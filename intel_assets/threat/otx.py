@@ -24,7 +24,14 @@ from intel_assets.ingest import json_records
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
-from intel_assets.sources.spec import Aggregate, Context, Interval, SourceSpec, Span
+from intel_assets.sources.spec import (
+    Aggregate,
+    Context,
+    Interval,
+    SourceSpec,
+    Span,
+    VolumeRule,
+)
 from intel_assets.threat import canonical
 from intel_assets.threat.model import IndicatorRecord, describe
 
@@ -348,7 +355,9 @@ SPEC = SourceSpec(
     cadence="*/30 * * * *",
     secrets=(KEY,),
     keys_at="https://otx.alienvault.com/settings",
-    policy=HttpPolicy(rate_per_second=2.0, read_timeout=60.0, max_bytes=256 << 20),
+    # People publish in fits and starts.
+    volume=VolumeRule(collapse=0.02, burst=50.0),
+    policy=HttpPolicy(rate_per_second=5.0, burst=5, read_timeout=60.0, max_bytes=256 << 20),
     # Anybody may publish a pulse.
     trust=40,
     extract=extract,

@@ -19,13 +19,35 @@ from intel_assets.sources import registry
 ROOT = Path(__file__).resolve().parents[2]
 
 STARTS = {
+    "abuseipdb": "2018-01-01",
+    "attack": "2018-01-01",
+    "feodo": "2019-01-01",
     "ipsum": "2018-01-01",
+    "kev": "2021-11-03",
     "malicious_ip": "2023-09-26",
+    "malwarebazaar": "2020-02-01",
+    "otx": "2015-01-01",
+    "sslbl": "2014-05-05",
+    "threatfox": "2021-03-08",
     "threatfox_ips": "2022-10-29",
     "tweetfeed": "2021-08-08",
     "urlhaus": "2018-03-01",
+    "urlhaus_payloads": "2018-03-01",
+    "warninglists": "2016-03-01",
 }
-STATE_FEEDS = {"ipsum", "malicious_ip", "threatfox_ips"}
+# Snapshots that should change, so that one which does not is stale.
+STATE_FEEDS = {
+    "abuseipdb",
+    "feodo",
+    "ipsum",
+    "kev",
+    "malicious_ip",
+    "sslbl",
+    "threatfox_ips",
+}
+REFERENCES = {"attack", "warninglists"}
+FIRST_FEEDS = ("ipsum", "malicious_ip", "threatfox_ips", "tweetfeed", "urlhaus")
+GOLD = {"aggregated/feeds_daily", "aggregated/sightings"}
 
 
 def _graph(name: str) -> dict[str, dict[str, object]]:
@@ -54,13 +76,17 @@ def _graph(name: str) -> dict[str, dict[str, object]]:
 
 
 GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()} | {
-    "aggregated/feeds_daily": {
-        "deps": [f"cleaned/{name}" for name in sorted(STARTS)],
+    f"aggregated/{table}": {
+        "deps": [f"cleaned/{name}" for name in sorted(feeds)],
         "kinds": ["deltalake", "duckdb"],
         "checks": [],
         "group": "threat",
         "partitions": min(STARTS.values()),
     }
+    for table, feeds in (
+        ("feeds_daily", FIRST_FEEDS),
+        ("sightings", set(STARTS) - REFERENCES),
+    )
 }
 
 
@@ -106,7 +132,7 @@ def test_importing_the_definitions_is_all_that_a_code_location_needs():
     assert (done.returncode, done.stdout.strip()) == (0, str(len(GRAPH)))
 
 
-@pytest.mark.parametrize("key", sorted(set(GRAPH) - {"aggregated/feeds_daily"}))
+@pytest.mark.parametrize("key", sorted(set(GRAPH) - GOLD))
 def test_an_asset_tells_what_it_is_whose_it_is_and_under_which_licence(
     specs: dict[str, dg.AssetSpec], key: str
 ):

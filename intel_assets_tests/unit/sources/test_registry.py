@@ -28,7 +28,9 @@ def test_sources_are_loaded_by_name_in_the_order_asked_for_and_once() -> None:
 def test_a_source_that_is_nearly_named_is_suggested() -> None:
     with pytest.raises(UsageError, match="no source 'urlhause'. Did you mean 'urlhaus'?"):
         known("urlhause")
-    with pytest.raises(UsageError, match="There are ipsum, .*, tweetfeed, urlhaus"):
+    with pytest.raises(
+        UsageError, match="There are abuseipdb, .*, urlhaus, urlhaus_payloads, warninglists"
+    ):
         load(["urlhaus", "zzz"])
     assert known("urlhaus") == "urlhaus"
 
