@@ -2,11 +2,11 @@
 SELECT
     indicator,
     indicator_type,
-    min(day) FILTER (WHERE source = 'threatfox_ips') AS threatfox_ips_since,
+    min(day) FILTER (WHERE source = 'malicious_ip') AS malicious_ip_since,
     min(day) FILTER (WHERE source = 'ipsum') AS ipsum_since,
     list(DISTINCT malware) FILTER (WHERE malware IS NOT NULL) AS malware
 FROM aggregated.sightings
-WHERE source IN ('threatfox_ips', 'ipsum') AND change <> 'gone'
+WHERE source IN ('malicious_ip', 'ipsum') AND change <> 'gone'
 GROUP BY indicator, indicator_type
 HAVING count(DISTINCT source) = 2
 ORDER BY indicator
