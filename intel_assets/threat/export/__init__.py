@@ -1,0 +1,1 @@
+"""What leaves the lake: block lists, tables and STIX bundles of indicators."""

@@ -1,0 +1,196 @@
+"""Looking an indicator up: what all feeds say of it, and of what it lies in.
+
+Takes what people paste. Imports neither Dagster nor Pandera, so that the command answers at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from intel_assets.threat import canonical
+
+_EDGES = " \t\r\n\"'`<>()[]{},;"
+_SPLIT = re.compile(r"[\s,;|]+")
+_COLUMNS = (
+    "indicator",
+    "indicator_type",
+    "status",
+    "confidence",
+    "evidence",
+    "decay",
+    "first_seen",
+    "last_seen",
+    "first_reporter",
+    "sources",
+    "threats",
+    "malware",
+    "tags",
+    "tlp",
+    "reserved",
+    "suppressed",
+    "suppressed_by",
+    "suppression_reason",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for.
+
+    Attributes:
+        text: As it was pasted.
+        indicator: In canonical form; None if it is no indicator.
+        kind: What it looks like.
+    """
+
+    text: str
+    indicator: str | None
+    kind: str | None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An indicator that is known.
+
+    Attributes:
+        relation: `itself`; or what the value lies in: `range`, `parent`, `host`.
+        facts: Its row of `aggregated.indicators`.
+        timeline: When feeds told of it: `source, change, first_day, last_day, days`.
+    """
+
+    relation: str
+    facts: dict[str, Any]
+    timeline: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a value."""
+
+    asked: Asked
+    hits: list[Hit] = field(default_factory=list)
+
+
+def words(text: str) -> list[str]:
+    """Divide pasted text into what may be indicators, each once, in order."""
+    found = (one.lstrip(_EDGES).rstrip(_EDGES + ".!?") for one in _SPLIT.split(text))
+    return list(dict.fromkeys(one for one in found if one))
+
+
+def recognise(text: str) -> Asked:
+    """Say what a pasted value is, in canonical form.
+
+    A URL that is not in one piece any more (`hxxp`, `[.]`) is mended; a port is cut off an address.
+    """
+    value = pl.col("value")
+    clean = canonical.refang(value)
+    frame = pl.DataFrame({"value": [text.strip(_EDGES)]}).select(
+        url=canonical.urls(value).struct.field("url"),
+        cidr=canonical.cidr(clean),
+        address=canonical.address(value),
+        place=canonical.address_and_port(value).struct.field("address"),
+        email=canonical.email(value),
+        digest=canonical.digest(value),
+        cve=canonical.cve(value),
+        name=canonical.domain(clean),
+        bare=canonical.domain(clean.str.replace(r":[0-9]{1,5}$", "")),
+    )
+    row = frame.row(0, named=True)
+    if row["cidr"] and "/" in row["cidr"]:
+        return Asked(text, row["cidr"], "cidr")
+    address = row["address"] or row["place"] or row["cidr"]
+    if address:
+        return Asked(text, address, "ipv6" if ":" in address else "ipv4")
+    if row["digest"]:
+        kinds = {32: "md5", 40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
+        return Asked(text, row["digest"], kinds[len(row["digest"])])
+    for kind in ("cve", "email", "url"):
+        if row[kind]:
+            return Asked(text, row[kind], kind)
+    name = row["name"] or row["bare"]
+    return Asked(text, name, "hostname" if name else None)
+
+
+def look_up(connection: duckdb.DuckDBPyConnection, text: str) -> Answer:
+    """Tell everything that is known of a value, and of what it lies in.
+
+    Args:
+        connection: Of a `Catalog`: now, or as of a moment.
+        text: The value, as it was pasted.
+    """
+    asked = recognise(text)
+    if asked.indicator is None:
+        return Answer(asked)
+    wanted = dict(_around(asked))
+    # The values are bound; the columns are ours.
+    found = connection.execute(
+        f"SELECT {', '.join(_COLUMNS)} FROM aggregated.indicators "  # noqa: S608
+        "WHERE indicator IN (SELECT unnest(?::VARCHAR[])) ORDER BY confidence DESC, indicator",
+        [list(wanted)],
+    ).fetchall()
+    hits = [Hit(wanted[str(row[0])], dict(zip(_COLUMNS, row, strict=True)), []) for row in found]
+    hits.sort(key=lambda hit: hit.relation != "itself")
+    for hit in hits:
+        hit.timeline.extend(_timeline(connection, str(hit.facts["indicator"])))
+    return Answer(asked, hits)
+
+
+def _around(asked: Asked) -> Iterator[tuple[str, str]]:
+    """Yield what a value may be listed as, and how that relates to it."""
+    indicator = str(asked.indicator)
+    host = indicator
+    if asked.kind == "url":
+        frame = pl.DataFrame({"value": [indicator]})
+        host = frame.select(canonical.urls(pl.col("value")).struct.field("host")).item()
+        yield host, "host"
+    if asked.kind in ("hostname", "url"):
+        parts = host.split(".")
+        if not parts[-1].isdigit():
+            yield from ((".".join(parts[n:]), "parent") for n in range(1, len(parts) - 1))
+    try:
+        net = ipaddress.ip_network(host)
+    except ValueError:
+        net = None
+    if net is not None:
+        shorter = range(net.prefixlen - (net.num_addresses > 1), -1, -1)
+        for length in shorter:
+            above = net.supernet(new_prefix=length)
+            yield str(above), "range"
+    yield indicator, "itself"
+
+
+def _timeline(connection: duckdb.DuckDBPyConnection, indicator: str) -> list[dict[str, Any]]:
+    """Return when each feed told of an indicator: a row for each unbroken stretch."""
+    cursor = connection.execute(
+        """
+        WITH told AS (
+            SELECT
+                source, day, change,
+                sum((change IN ('added', 'back'))::INTEGER) OVER (
+                    PARTITION BY source ORDER BY day
+                ) AS stretch
+            FROM aggregated.sightings
+            WHERE indicator = ?
+        )
+        SELECT
+            source,
+            min(day) AS first_day,
+            max(day) FILTER (WHERE change <> 'gone') AS last_day,
+            count(*) FILTER (WHERE change <> 'gone') AS days,
+            max(day) FILTER (WHERE change = 'gone') AS gone_on
+        FROM told
+        GROUP BY source, stretch
+        HAVING last_day IS NOT NULL
+        ORDER BY first_day, source
+        """,
+        [indicator],
+    )
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
