@@ -30,6 +30,7 @@ from intel_assets.simulator import (
     control,
     kev,
     malware,
+    misp,
     otx,
     plain_lists,
     references,
@@ -45,7 +46,18 @@ from intel_assets.simulator.recordings import Recordings
 from intel_assets.simulator.stage import Stage
 from intel_assets.simulator.timeline import SimulatedClock
 
-_PLAYED = (urlhaus, tweetfeed, plain_lists, threatfox, malware, kev, reputation, otx, references)
+_PLAYED = (
+    urlhaus,
+    tweetfeed,
+    plain_lists,
+    threatfox,
+    malware,
+    kev,
+    reputation,
+    otx,
+    references,
+    misp,
+)
 APIS: tuple[Callable[[Stage], list[BaseRoute]], ...] = tuple(api.routes for api in _PLAYED)
 HOSTS = tuple(dict.fromkeys(host for api in _PLAYED for host in api.HOSTS))
 

@@ -138,10 +138,10 @@ class _Asking:
         except KeyError:
             raise missing_secret(self._spec, name) from None
 
-    def get(self, request: Request, window: Window) -> Document:
+    def get(self, request: Request, window: Window, *, conditional: bool = True) -> Document:
         started = self._clock()
         known = self._upstream.http.shown(request)
-        validators = self._validators.get(known)
+        validators = self._validators.get(known) if conditional else None
         policy = self._policy(known, started)
         try:
             received = self._upstream.http.fetch(request, policy=policy, validators=validators)

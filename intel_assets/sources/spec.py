@@ -48,8 +48,14 @@ class Context(Protocol):
         """Return a secret that the source declares."""
         ...
 
-    def get(self, request: Request, window: Window) -> Document:
+    def get(self, request: Request, window: Window, *, conditional: bool = True) -> Document:
         """Make a request, land its body and note it in the journal.
+
+        Args:
+            request: What to ask.
+            window: The days that it is asked for.
+            conditional: Whether the host may answer that nothing changed since the last time. Not
+                where the source has to read the body to know what to ask for next.
 
         Raises:
             UpstreamError: If the source did not give it; `NotPublished` on 404, and

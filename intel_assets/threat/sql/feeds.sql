@@ -12,6 +12,8 @@ SELECT
 FROM (VALUES
     ('abuseipdb', 'AbuseIPDB', 'state', 50, [],
         false, 'AbuseIPDB terms of service'),
+    ('circl_osint', 'CIRCL OSINT', 'event', 70, [],
+        false, 'none stated'),
     ('feodo', 'Feodo Tracker', 'state', 90, [],
         true, 'CC0 1.0'),
     ('ipsum', 'IPsum', 'state', 50, ['abuseipdb', 'binarydefense', 'blocklist_de', 'bruteforceblocker', 'cins', 'cleantalk', 'dataplane', 'dshield', 'emergingthreats', 'feodo', 'greensnow', 'otx'],
