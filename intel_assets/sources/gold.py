@@ -112,7 +112,7 @@ def _build(lake: Lake, spec: GoldSpec, days: Sequence[date], run_id: str) -> lis
     def attempt(stored: DeltaTable | None) -> list[LayerResult]:
         # The table is opened before its sources are read: a slower run never writes what a faster
         # one made old.
-        with workshop(lake, spec.contract) as shop:
+        with workshop(lake, spec.contract, spec.sql) as shop:
             for name, contract in spec.sources.items():
                 shop.stands_for(contract)
                 first = days[0] - timedelta(days=spec.history.get(name, 0))
@@ -166,7 +166,7 @@ def _evaluate(lake: Lake, spec: GoldSpec, run_id: str) -> LayerResult:
     table = Table(lake.layout, spec.contract)
 
     def attempt(stored: DeltaTable | None) -> LayerResult:
-        with workshop(lake, spec.contract) as shop:
+        with workshop(lake, spec.contract, spec.sql) as shop:
             for contract in spec.sources.values():
                 shop.stands_for(contract)
             shop.make(spec.sql)
@@ -176,8 +176,8 @@ def _evaluate(lake: Lake, spec: GoldSpec, run_id: str) -> LayerResult:
             version = stored.version() if stored else -1
             for where in _portions(spec.contract, keys, touched, made):
                 change = Rewrite(shop.rows(where), where)
-                commit = table.rewrite(stored, change, _said(spec, run_id))
-                stored, version = table.open(), commit.version
+                version = table.rewrite(stored, change, _said(spec, run_id)).version
+                stored = stored or table.open()
         rows = sum(part.rows for part in made.values())
         facts = " ".join(f"{key} {made[key]}" for key in sorted(made, key=str))
         whole = Part(rows, hashlib.sha256(facts.encode()).hexdigest()[:32])

@@ -18,7 +18,7 @@ import polars as pl
 
 from intel_assets.errors import ContractBroken, StorageError
 from intel_assets.lakehouse import sqldoor
-from intel_assets.lakehouse.catalog import Catalog
+from intel_assets.lakehouse.catalog import Catalog, derived_sql
 from intel_assets.lakehouse.contracts import Contract
 from intel_assets.lakehouse.lake import Lake
 
@@ -192,19 +192,36 @@ class Workshop:
 
 
 @contextmanager
-def workshop(lake: Lake, contract: Contract) -> Iterator[Workshop]:
+def workshop(lake: Lake, contract: Contract, sql: str) -> Iterator[Workshop]:
     """Open the lake as it stands, to make a table of it.
+
+    Args:
+        lake: The lake.
+        contract: The table.
+        sql: What will be asked: of aggregated tables that are not stored, those are there that it
+            refers to. (To bind them all takes longer than most tables do.)
 
     Raises:
         StorageError: If the lake cannot be listed.
     """
     with (
         tempfile.TemporaryDirectory(prefix="gold-", dir=lake.landing.spool) as spill,
-        Catalog(lake.layout, clock=lake.clock).connect() as con,
+        Catalog(lake.layout, derived=_needed(sql), clock=lake.clock).connect() as con,
     ):
         con.execute("SET temp_directory = ?", [spill])
         con.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
         yield Workshop(con, contract)
+
+
+def _needed(sql: str) -> dict[str, str]:
+    packaged, found, pending = derived_sql(), dict[str, str](), [sql]
+    with duckdb.connect() as con:
+        while pending:
+            for layer, name in sqldoor.references(con, pending.pop()):
+                if layer == "aggregated" and name in packaged.keys() - found.keys():
+                    found[name] = packaged[name]
+                    pending.append(packaged[name])
+    return found
 
 
 def days_between(first: date, last: date) -> str:

@@ -1,30 +1,28 @@
 -- What each feed brought, day by day and by type of indicator.
-WITH records AS (
-    SELECT day, 'ipsum' AS feed, indicator_type, indicator FROM cleaned.ipsum
-    UNION ALL
-    SELECT day, 'malicious_ip', indicator_type, indicator FROM cleaned.malicious_ip
-    UNION ALL
-    SELECT day, 'threatfox_ips', indicator_type, indicator FROM cleaned.threatfox_ips
-    UNION ALL
-    SELECT day, 'tweetfeed', indicator_type, indicator FROM cleaned.tweetfeed
-    UNION ALL
-    SELECT day, 'urlhaus', indicator_type, indicator FROM cleaned.urlhaus
+WITH records AS NOT MATERIALIZED (
+    SELECT day, source AS feed, indicator_type, indicator
+    FROM cleaned.indicators
+    SEMI JOIN (SELECT source FROM aggregated.feeds WHERE kind IN ('event', 'state')) USING (source)
 ),
 
-feeds AS (
-    SELECT day, indicator_type, indicator, count(DISTINCT feed) AS feeds
+brought AS (
+    SELECT day, feed, indicator_type, indicator, count(*) AS records
     FROM records
-    GROUP BY day, indicator_type, indicator
+    GROUP BY day, feed, indicator_type, indicator
+),
+
+compared AS (
+    SELECT *, count(*) OVER (PARTITION BY day, indicator_type, indicator) AS feeds
+    FROM brought
 )
 
 SELECT
-    records.day,
-    records.feed,
-    records.indicator_type,
-    count(*)::BIGINT AS records,
-    count(DISTINCT records.indicator)::BIGINT AS indicators,
-    count(DISTINCT records.indicator) FILTER (WHERE feeds.feeds > 1)::BIGINT AS shared
-FROM records
-INNER JOIN feeds USING (day, indicator_type, indicator)
-GROUP BY records.day, records.feed, records.indicator_type
-ORDER BY records.day, records.feed, records.indicator_type
+    day,
+    feed,
+    indicator_type,
+    sum(records)::BIGINT AS records,
+    count(*)::BIGINT AS indicators,
+    count(*) FILTER (WHERE feeds > 1)::BIGINT AS shared
+FROM compared
+GROUP BY day, feed, indicator_type
+ORDER BY day, feed, indicator_type
