@@ -38,6 +38,7 @@ class Fault(StrEnum):
     TOO_MANY_REQUESTS = "429"
     SERVER_ERROR = "500"
     UNAVAILABLE = "503"
+    GATEWAY_TIMEOUT = "504"
     UNAUTHORIZED = "unauthorized"
     TIMEOUT = "timeout"
     SLOW = "slow"
@@ -221,7 +222,8 @@ _Player = Callable[[_Act], Awaitable[None]]
 
 async def _refuse(act: _Act) -> None:
     rule, headers = act.rule, {}
-    if rule.retry_after is not None and rule.kind is not Fault.SERVER_ERROR:
+    asks_to_wait = rule.kind in (Fault.TOO_MANY_REQUESTS, Fault.UNAVAILABLE)
+    if rule.retry_after is not None and asks_to_wait:
         headers["Retry-After"] = retry_after(rule.retry_after, as_date=rule.as_date)
     text = f"{rule.kind}: the simulator was told to refuse"
     await act.answer(PlainTextResponse(text, int(rule.kind), headers))
@@ -318,6 +320,7 @@ _PLAYERS: Mapping[Fault, _Player] = {
     Fault.TOO_MANY_REQUESTS: _refuse,
     Fault.SERVER_ERROR: _refuse,
     Fault.UNAVAILABLE: _refuse,
+    Fault.GATEWAY_TIMEOUT: _refuse,
     Fault.UNAUTHORIZED: _unauthorized,
     Fault.TIMEOUT: _timeout,
     Fault.SLOW: _slow,

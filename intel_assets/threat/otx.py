@@ -8,13 +8,12 @@ https://otx.alienvault.com/api
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import pandera.polars as pa
 import polars as pl
@@ -24,41 +23,19 @@ from intel_assets.ingest import json_records
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.messages import HttpPolicy, Request
 from intel_assets.lakehouse.contracts import Contract, Instant, RawRecord, Texts, field
-from intel_assets.sources.spec import (
-    Aggregate,
-    Context,
-    Interval,
-    SourceSpec,
-    Span,
-    VolumeRule,
-)
-from intel_assets.threat import canonical
+from intel_assets.sources.spec import Aggregate, Context, Interval, SourceSpec, Span, VolumeRule
+from intel_assets.threat import canonical, otx_pages
 from intel_assets.threat.model import IndicatorRecord, describe
 
 KEY = "OTX_API_KEY"
 API = "https://otx.alienvault.com/api/v1"
 PAGE = 10
 """Pulses of a page: larger pages have timed out for months at a time."""
-INDICATORS = 500
-"""Indicators of a page of one pulse's."""
+INDICATORS = 1_000
+"""Indicators of a page of one pulse's: most lists are whole in one, which speaks of all."""
 RESUMED = timedelta(hours=6)
 """For how long a pass that broke off is worth going on with."""
 
-_OF_PULSE = {
-    "name": "pulse_name",
-    "author_name": "author_name",
-    "tlp": "tlp",
-    "TLP": "tlp",
-    "tags": "tags",
-    "adversary": "adversary",
-    "malware_families": "malware_families",
-    "attack_ids": "attack_ids",
-    "targeted_countries": "targeted_countries",
-    "references": "references",
-    "created": "pulse_created",
-}
-_OF_ANSWER = ("pulse", "t", "t2", "t3", "count", "prefetch_pulse_ids", "pulse_key")
-_COLUMNS = ("part", "pulse_id", "id", "indicator", "type", "created")
 _DIGESTS = ("FileHash-MD5", "FileHash-SHA1", "FileHash-SHA256")
 _KINDS = {
     "IPv4": "ipv4",
@@ -87,17 +64,16 @@ _TLP = {
 
 
 class RawPulseIndicator(RawRecord):
-    """An indicator in a pulse, as delivered, with what the pulse says.
-
-    When the pulse was modified is left out: every indicator of it would be another record then.
-    """
+    """An indicator in a pulse, as delivered, with what the pulse says."""
 
     part: pl.String = field("The pulse, and which part of a list that came in parts.")
     pulse_id: pl.String = field("The pulse.")
     id: pl.String = field("OTX's number of the indicator.")
-    indicator: pl.String = field("The indicator.")
-    type: pl.String = field("One of OTX's types.")
-    created: pl.String = field("When it was added to the pulse, UTC without saying so.")
+    indicator: pl.String | None = field("The indicator.", nullable=True)
+    type: pl.String | None = field("One of OTX's types.", nullable=True)
+    created: pl.String | None = field(
+        "When it was added to the pulse, UTC without saying so.", nullable=True
+    )
     title: pl.String | None = field("Its title.", nullable=True)
     description: pl.String | None = field("What is said of it.", nullable=True)
     content: pl.String | None = field("The text of a rule.", nullable=True)
@@ -159,22 +135,25 @@ def extract(context: Context, window: Window) -> Iterator[Document]:
     """Ask for all pulses that were modified since the window began, page by page.
 
     What the whole pass answers is told by its last page, and reaches to when its first was asked
-    for: a pulse that is modified while one reads may slip through, and comes with the next pass.
+    for: a pulse that is modified while one reads moves to the front, and comes with the next pass.
+    What is new at the front moves others on, to be read twice. Where pulses went away, others
+    move up behind one's back, and the page before is asked for again.
     """
     since = start_of(window.first)
     page, began = _where_it_broke_off(context, since)
+    before = 0
     while True:
         document = context.get(_page(context, since, page), window)
         began = began or document.fetch.started_at
-        answer = _read(document)
-        for pulse in answer.get("results", []):
-            if pulse.get("more_indicators"):
-                yield from _rest(context, str(pulse["id"]), window)
-        if not answer.get("next"):
+        found = otx_pages.page(document)
+        for pulse in found.cut:
+            yield from _rest(context, pulse, window)
+        moved_up = page > 1 and found.count < before
+        if not (moved_up or found.more):
             yield document.answering(since, max(began, since + timedelta(microseconds=1)))
             return
         yield document.answering(None, None)
-        page += 1
+        page, before = page - 1 if moved_up else page + 1, found.count
 
 
 def _where_it_broke_off(context: Context, since: datetime) -> tuple[int, datetime | None]:
@@ -199,63 +178,23 @@ def _page(context: Context, since: datetime, page: int) -> Request:
     )
 
 
-def _rest(context: Context, pulse: str, window: Window) -> Iterator[Document]:
-    """Ask for all indicators of a pulse whose list was cut off."""
-    page = 1
-    while True:
+def _rest(context: Context, pulse: Mapping[str, Any], window: Window) -> Iterator[Document]:
+    """Ask for all indicators of a pulse whose list was cut off.
+
+    The address of each page is noted with what the pulse says, since the page does not.
+    """
+    page, more = 0, True
+    while more:
+        page += 1
         request = Request(
-            f"{API}/pulses/{pulse}/indicators",
+            f"{API}/pulses/{quote(str(pulse.get('id')), safe='')}/indicators",
             params={"limit": INDICATORS, "page": page},
             headers={"X-OTX-API-KEY": context.secret(KEY)},
         )
-        document = context.get(request, window)
-        yield document.answering(None, None)
-        if not _read(document).get("next"):
-            return
-        page += 1
-
-
-def _read(document: Document) -> Mapping[str, Any]:
-    path: Path | None = document.path
-    try:
-        found = json.loads(path.read_bytes()) if path else {}
-    except ValueError:
-        return {}  # The parser says what is wrong with it.
-    return found if isinstance(found, Mapping) else {}
-
-
-def parse(document: Document) -> pl.LazyFrame:
-    """Read a page of pulses or of one pulse's indicators, or pulses as they were recorded."""
-    if document.path is None:
-        raise ValueError("a document without a body cannot be parsed")
-    records = json_records.listed(document.path, "results")
-    path = urlsplit(document.fetch.url)
-    if path.path.endswith("/indicators"):
-        pulse = path.path.split("/")[-2]
-        part = f"{pulse}?{path.query}"
-        rows = [_row(one, {"id": pulse}, part) for one in records]
-    else:
-        rows = [row for one in records for row in _rows(one)]
-    return json_records.frame(rows, _COLUMNS)
-
-
-def _rows(pulse: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if "indicators" in pulse:
-        key = str(pulse.get("id"))
-        part = f"{key}?cut" if pulse.get("more_indicators") else key
-        yield from (_row(one, pulse, part) for one in pulse["indicators"])
-    elif "indicator" in pulse:  # One indicator a line, its pulse beside it.
-        told = pulse.get("pulse", {})
-        told = json.loads(told) if isinstance(told, str) else told
-        key = str(told.get("id"))
-        yield _row(pulse, told, f"{key}?{pulse.get('id')}")
-
-
-def _row(indicator: Mapping[str, Any], pulse: Mapping[str, Any], part: str) -> dict[str, Any]:
-    own = {name: value for name, value in indicator.items() if name not in _OF_ANSWER}
-    own["id"] = str(own.pop("_id", None) or own.get("id"))
-    told = {column: pulse[name] for name, column in _OF_PULSE.items() if name in pulse}
-    return own | told | {"part": part, "pulse_id": str(pulse.get("id"))}
+        document = context.get(request, window).answering(None, None)
+        address = f"{document.fetch.url}#{otx_pages.said_of(pulse)}"
+        yield replace(document, fetch=replace(document.fetch, url=address))
+        more = otx_pages.page(document).more
 
 
 def covers(document: Document, span: Span) -> Interval | None:
@@ -361,12 +300,13 @@ SPEC = SourceSpec(
     # Anybody may publish a pulse.
     trust=40,
     extract=extract,
-    parse=parse,
+    parse=otx_pages.parse,
     clean=clean,
     record_id=pl.col("pulse_id") + "/" + pl.col("id"),
     event_time=_moment("created"),
     covers=covers,
     scope="part",
+    code_version="2",
     raw=Contract("raw", "otx", RawPulseIndicator, "Indicators in OTX pulses as delivered."),
     cleaned=Contract("cleaned", "otx", PulseIndicatorRecord, "Indicators, typed and canonical."),
     aggregates=(
