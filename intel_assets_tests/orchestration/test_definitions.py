@@ -47,7 +47,6 @@ STATE_FEEDS = {
     "threatfox_ips",
 }
 REFERENCES = {"attack", "warninglists"}
-FIRST_FEEDS = ("ipsum", "malicious_ip", "threatfox_ips", "tweetfeed", "urlhaus")
 GOLD = {"aggregated/feeds_daily", "aggregated/sightings"}
 
 
@@ -78,16 +77,13 @@ def _graph(name: str) -> dict[str, dict[str, object]]:
 
 GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()} | {
     f"aggregated/{table}": {
-        "deps": [f"cleaned/{name}" for name in sorted(feeds)],
+        "deps": [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES)],
         "kinds": ["deltalake", "duckdb"],
         "checks": [],
         "group": "threat",
         "partitions": min(STARTS.values()),
     }
-    for table, feeds in (
-        ("feeds_daily", FIRST_FEEDS),
-        ("sightings", set(STARTS) - REFERENCES),
-    )
+    for table in ("feeds_daily", "sightings")
 }
 
 
