@@ -54,9 +54,9 @@ def run(
         with launching(settings) as launcher:
             fetched: set[date] = set()
             for spec in chosen:
-                wanted = _askable(spec, days, clock().date())
-                if not wanted and spec.look_back_days is not None:
-                    say(f"{spec.name}: {_out_of_reach(spec)}.")
+                wanted = _askable(spec, days, clock().date(), named=bool(first or last))
+                if not wanted and spec.kind == "state":
+                    say(f"{spec.name}: a state feed, it can only be asked today.")
                     # Whoever names it wants something of it.
                     launcher.worst = max(launcher.worst, UpstreamError.exit_code if sources else 0)
                 elif not wanted:
@@ -180,19 +180,21 @@ def days_of(first: str | None, last: str | None, clock: Clock) -> list[date]:
     return [start + timedelta(days=i) for i in range((end - start).days + 1)]
 
 
-def _askable(spec: SourceSpec, days: Iterable[date], today: date) -> list[date]:
-    """Return the days of a range that a source can be asked for at all."""
-    first = spec.start
-    if spec.look_back_days is not None:
+def _askable(spec: SourceSpec, days: Iterable[date], today: date, *, named: bool) -> list[date]:
+    """Return the days of a range that a source can be asked for at all.
+
+    Args:
+        spec: The source.
+        days: The range.
+        today: The present day.
+        named: Whether somebody named the range: then an event feed is asked for all of it, and
+            says itself how far back it reaches.
+    """
+    first = today if spec.kind == "state" else spec.start
+    if spec.kind == "event" and spec.look_back_days is not None and not named:
         # The day that it reaches back into is not whole any more.
         first = max(first, today - timedelta(days=max(0, spec.look_back_days - 1)))
     return [day for day in days if day >= first]
-
-
-def _out_of_reach(spec: SourceSpec) -> str:
-    if spec.kind == "state":
-        return "a state feed, it can only be asked today"
-    return f"it reaches back {spec.look_back_days} days, and no further"
 
 
 COMMANDS = {"run": run, "land": land, "replay": replay, "upgrade": upgrade}
