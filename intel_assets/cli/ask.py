@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +17,10 @@ from intel_assets.cli import show
 from intel_assets.clock import Clock, parse_day, parse_instant
 from intel_assets.errors import UsageError
 from intel_assets.lakehouse import sqldoor
-from intel_assets.lakehouse.catalog import Catalog
+from intel_assets.lakehouse.catalog import Catalog, derived_sql
 from intel_assets.lakehouse.format import check_format
 from intel_assets.lakehouse.layout import LAYERS
+from intel_assets.lakehouse.views import TableName
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
 from intel_assets.world import world_clock
@@ -64,7 +65,9 @@ def sql(
     """
     settings = load_settings()
     text = sys.stdin.read() if query == "-" else query
-    with locked(settings, as_of, shown_at, history=history) as connection:
+    named = sqldoor.asked(text, derived_sql().keys())
+    wanted = None if named is None else {TableName(*one) for one in named}
+    with locked(settings, as_of, shown_at, history=history, wanted=wanted) as connection:
         if explain:
             typer.echo(sqldoor.explain(connection, text))
             return
@@ -91,7 +94,7 @@ def quarantine(
         if json:
             show.records([], [])
         return
-    with catalog.connect() as connection:
+    with catalog.connect(wanted=()) as connection:
         found = connection.execute(
             # The name is one of the registry's.
             'SELECT day, rule, "column", value, message, record_id, known_from, run_id '  # noqa: S608
@@ -106,7 +109,12 @@ def quarantine(
 
 @contextmanager
 def locked(
-    settings: Settings, as_of: str | None, shown_at: str | None, *, history: bool
+    settings: Settings,
+    as_of: str | None,
+    shown_at: str | None,
+    *,
+    history: bool,
+    wanted: Collection[TableName] | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Give a connection that user SQL may run on: the visible tables, and nothing else."""
     check_format(settings.layout)
@@ -116,6 +124,7 @@ def locked(
         as_of=past(as_of, clock) if as_of else None,
         shown_at=past(shown_at, clock) if shown_at else None,
         history=history,
+        wanted=wanted,
     )
     with tempfile.TemporaryDirectory(prefix="intel-sql-") as spill, connection:
         sqldoor.lock(

@@ -13,11 +13,14 @@ from intel_assets.cli.ask import AsOf, past
 from intel_assets.errors import StorageError, UsageError
 from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.format import check_format
+from intel_assets.lakehouse.views import TableName
 from intel_assets.settings import load_settings
 from intel_assets.world import world_clock
 
 if TYPE_CHECKING:
     from intel_assets.threat.export.selection import Selection
+
+_TABLES = {TableName("aggregated", name) for name in ("indicators", "feeds")}
 
 export_app = typer.Typer(
     no_args_is_help=True,
@@ -115,7 +118,7 @@ def _select(
         restricted or [],
     )
     moment = past(as_of, clock) if as_of else None
-    with Catalog(settings.layout, clock=clock).connect(as_of=moment) as connection:
+    with Catalog(settings.layout, clock=clock).connect(as_of=moment, wanted=_TABLES) as connection:
         return select(connection, wanted)
 
 

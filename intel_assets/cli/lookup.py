@@ -13,6 +13,7 @@ from intel_assets.cli.ask import AsJson, AsOf, past
 from intel_assets.errors import UsageError
 from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.format import check_format
+from intel_assets.lakehouse.views import TableName
 from intel_assets.settings import load_settings
 from intel_assets.world import world_clock
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from intel_assets.threat.lookup import Answer, Hit
 
+_TABLES = {TableName("aggregated", name) for name in ("indicators", "sightings")}
 _RELATIONS = {
     "range": "{} lies in this range",
     "parent": "{} lies below this name",
@@ -59,7 +61,7 @@ def lookup(
     clock = world_clock(settings)
     catalog = Catalog(settings.layout, clock=clock)
     moment = past(as_of, clock) if as_of else None
-    with catalog.connect(as_of=moment) as connection:
+    with catalog.connect(as_of=moment, wanted=_TABLES) as connection:
         answers = [look_up(connection, text) for text in asked]
     if json:
         typer.echo(jsons.dumps([_as_dict(one) for one in answers], default=str, indent=2))

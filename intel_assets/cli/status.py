@@ -56,7 +56,7 @@ def status(
     """
     settings = load_settings()
     check_format(settings.layout)
-    with Catalog(settings.layout).connect() as connection:
+    with Catalog(settings.layout).connect(wanted=()) as connection:
         lake = _Lake(connection)
         columns, rows = _by_layer(lake) if layers else _by_source(lake, settings)
     if json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -71,6 +71,7 @@ class Catalog:
         as_of: datetime | None = None,
         shown_at: datetime | None = None,
         history: bool = False,
+        wanted: Collection[TableName] | None = None,
     ) -> duckdb.DuckDBPyConnection:
         """Open an in-memory DuckDB in UTC, a schema per layer and a view per table.
 
@@ -84,6 +85,8 @@ class Catalog:
                 are evaluated from their SQL.
             shown_at: Read the versions that the tables had at that moment.
             history: Show all versions of every record.
+            wanted: Of the tables that are not stored but evaluated, those that will be asked; None
+                for all. Whoever knows them need not wait for the others.
 
         Raises:
             UsageError: If a moment has no zone, or `as_of` and `history` are both asked for.
@@ -106,7 +109,15 @@ class Catalog:
             asked_at = moment.as_of or moment.shown_at or self._clock()
             con.execute(f"CREATE MACRO asked_at() AS TIMESTAMPTZ '{asked_at.isoformat()}'")
             stored = self._stored(moment.shown_at)
-            views.create(con, self._layout, stored, self._derived, moment, unions=self._unions)
+            views.create(
+                con,
+                self._layout,
+                stored,
+                self._derived,
+                moment,
+                unions=self._unions,
+                wanted=wanted,
+            )
         except BaseException:
             con.close()
             raise

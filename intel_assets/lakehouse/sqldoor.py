@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -90,6 +90,32 @@ def references(con: duckdb.DuckDBPyConnection, sql: str) -> set[tuple[str, str]]
         for node in _nodes(_serialized(con, sql))
         if node.get("type") == "BASE_TABLE"
     }
+
+
+def asked(sql: str, known: Collection[str]) -> set[tuple[str, str]] | None:
+    """Return the tables that a user's SELECT names; None if it may be about all that there are.
+
+    So is one that lists tables, that names an aggregated table nobody knows, and that cannot be
+    read: what is wrong with it is said over all tables.
+
+    Args:
+        sql: What the user typed.
+        known: The aggregated tables that there are, by name.
+    """
+    with duckdb.connect() as con:
+        tree = _serialized(con, sql)
+    if tree["error"]:
+        return None
+    nodes = list(_nodes(tree))
+    named = {
+        (node["schema_name"], node["table_name"])
+        for node in nodes
+        if node.get("type") == "BASE_TABLE"
+    }
+    lists = any(node.get("type") in ("SHOW_REF", "TABLE_FUNCTION") for node in nodes)
+    unknown = any(schema == "aggregated" and name not in known for schema, name in named)
+    listing = any((schema, name) in _METADATA_VIEWS for schema, name in named)
+    return None if lists or unknown or listing else named
 
 
 def lock(

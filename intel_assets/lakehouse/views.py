@@ -134,6 +134,7 @@ def create(
     moment: Moment,
     *,
     unions: Sequence[Union] = (),
+    wanted: Collection[TableName] | None = None,
     pinned: bool = True,
 ) -> None:
     """Create a view for each table; one that cannot be asked raises an error that names it.
@@ -149,6 +150,8 @@ def create(
         derived: The SQL of aggregated tables by name.
         moment: What the views show.
         unions: The views over cleaned tables of one model.
+        wanted: Of unions and of tables that are evaluated, those that are needed; None for all.
+            Each has to be bound, with all that it is made of, and that takes its time.
         pinned: Whether they stay at the versions found, or follow the tables.
 
     Raises:
@@ -160,6 +163,7 @@ def create(
         for name, sql in derived.items()
         if moment.as_of or TableName("aggregated", name) not in there
     }
+    needed = _needed(con, evaluated, wanted)
     for table in stored:
         if table.name.layer != "aggregated" or table.name.name not in evaluated:
             _create_stored(con, layout, table, _select(table, moment, pinned=pinned))
@@ -168,14 +172,37 @@ def create(
         _create_view(con, quarantine, _nothing_rejected(quarantine, layout, pinned=pinned))
     visible = there | spotless
     for union in unions:
-        _create_union(con, union, stored)
-        visible.add(TableName("cleaned", union.name))
+        name = TableName("cleaned", union.name)
+        if needed is None or name in needed:
+            _create_union(con, union, stored)
+            visible.add(name)
+    if needed is not None:
+        evaluated = {name: sql for name, sql in evaluated.items() if ("aggregated", name) in needed}
     for aggregated, sql in _in_order(con, evaluated):
         missing = sorted(_references(con, sql) - visible)
         if aggregated in there or not missing:
             _create_derived(con, aggregated, sql, missing, history=moment.history)
             visible.add(aggregated)
     _write_comments(con, stored)
+
+
+def _needed(
+    con: duckdb.DuckDBPyConnection,
+    evaluated: Mapping[str, str],
+    wanted: Collection[TableName] | None,
+) -> set[tuple[str, str]] | None:
+    """Return what is wanted and all that it is made of; None for everything."""
+    if wanted is None:
+        return None
+    found: set[tuple[str, str]] = set()
+    waiting = list(wanted)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            if name.layer == "aggregated" and name.name in evaluated:
+                waiting += _references(con, evaluated[name.name])
+    return found
 
 
 def _create_stored(

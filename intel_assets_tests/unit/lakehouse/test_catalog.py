@@ -820,3 +820,21 @@ def test_what_hangs_on_time_is_counted_from_the_moment_asked_about(root: Path) -
         assert ask(con, "SELECT asked_at()") == [(at(2),)]
     with duckdb.connect(str(catalog.write_shipped()), read_only=True) as con:
         assert ask(con, "SELECT asked_at() = now()") == [(True,)]
+
+
+def test_only_what_is_wanted_is_evaluated_with_all_that_it_is_made_of(root: Path) -> None:
+    derived = {
+        "first": "SELECT id FROM cleaned.both",
+        "second": "SELECT id FROM aggregated.first",
+        "other": "SELECT id FROM cleaned.x",
+    }
+    catalog = Catalog(Layout(str(root)), derived=derived, unions=[UNION])
+    shown = "SELECT view_name FROM duckdb_views() WHERE NOT internal AND schema_name = 'aggregated'"
+    with catalog.connect(wanted={TableName("aggregated", "second")}) as con:
+        assert sorted(ask(con, shown)) == [("first",), ("second",)]
+        assert len(ask(con, "FROM aggregated.second")) == 2
+    with catalog.connect(wanted=()) as con:
+        assert ask(con, shown) == []
+        assert ids(con) == ["kept", "new"]
+    with catalog.connect() as con:
+        assert len(ask(con, shown)) == 3

@@ -576,3 +576,23 @@ def test_a_lake_behind_a_symbolic_link_is_locked_like_any_other(door: Door, tmp_
         assert len(sqldoor.run(con, "FROM cleaned.urlhaus", timeout=5).fetchall()) == 2
         with pytest.raises(duckdb.Error):
             con.execute(f"FROM '{link}/root.csv'")
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1", set()),
+        ("SELECT * FROM raw.x JOIN aggregated.known USING (id)", {"raw.x", "aggregated.known"}),
+        ("WITH a AS (SELECT * FROM cleaned.x) SELECT * FROM a", {"cleaned.x", ".a"}),
+        ("SELECT * FROM aggregated.unkown", None),
+        ("FROM (SHOW ALL TABLES)", None),
+        ("SELECT * FROM duckdb_views()", None),
+        ("SELECT * FROM information_schema.tables", None),
+        ("SELEC 1", None),
+    ],
+)
+def test_what_a_query_names_is_known_before_there_is_a_lake(
+    sql: str, expected: set[str] | None
+) -> None:
+    found = sqldoor.asked(sql, ["known"])
+    assert (found if found is None else {".".join(one) for one in found}) == expected
