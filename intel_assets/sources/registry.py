@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODULES = (
     "intel_assets.threat.abuseipdb",
     "intel_assets.threat.attack",
+    "intel_assets.threat.misp_feeds:BOTVRIJ",
     "intel_assets.threat.misp_feeds:CIRCL_OSINT",
     "intel_assets.threat.feodo",
     "intel_assets.threat.plain_lists:IPSUM",

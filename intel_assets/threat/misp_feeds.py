@@ -18,3 +18,17 @@ CIRCL_OSINT = misp_feed(
     cadence="55 */4 * * *",
     trust=70,
 )
+
+BOTVRIJ = misp_feed(
+    name="botvrij",
+    url="https://www.botvrij.eu/data/feed-osint",
+    title="Botvrij.eu OSINT",
+    description="Events that Botvrij.eu makes of open reports.",
+    homepage="https://www.botvrij.eu/",
+    licence="none stated",
+    redistributable=False,
+    start=date(2014, 10, 1),
+    cadence="25 */6 * * *",
+    # Like CIRCL's of published reports, but by one person.
+    trust=60,
+)

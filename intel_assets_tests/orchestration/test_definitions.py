@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STARTS = {
     "abuseipdb": "2018-01-01",
     "attack": "2018-01-01",
+    "botvrij": "2014-10-01",
     "circl_osint": "2014-10-01",
     "feodo": "2019-01-01",
     "ipsum": "2018-01-01",

@@ -12,6 +12,8 @@ SELECT
 FROM (VALUES
     ('abuseipdb', 'AbuseIPDB', 'state', 50, [],
         false, 'AbuseIPDB terms of service'),
+    ('botvrij', 'Botvrij.eu OSINT', 'event', 60, [],
+        false, 'none stated'),
     ('circl_osint', 'CIRCL OSINT', 'event', 70, [],
         false, 'none stated'),
     ('feodo', 'Feodo Tracker', 'state', 90, [],

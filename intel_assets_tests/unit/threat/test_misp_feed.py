@@ -1,199 +1,286 @@
-"""MISP feeds: events, what of them is asked for again, and what an attribute means."""
+"""MISP feeds: which events are asked for, which again, and what becomes of those that fail."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 import polars as pl
 import pytest
 
-from intel_assets.errors import ParseError
-from intel_assets.ingest.documents import Window
+from intel_assets.errors import IntelError, NotPublished, ParseError
+from intel_assets.ingest.documents import Document, Window
 from intel_assets.simulator.server import Simulator
-from intel_assets.threat.misp_feed import OLDER_EVENTS, value_digests, wanted
+from intel_assets.sources.results import DayResult
+from intel_assets.threat import misp_feed
+from intel_assets.threat.misp_feed import (
+    ELSEWHERE,
+    Listed,
+    listed,
+    wanted,
+)
 from intel_assets.threat.misp_feeds import CIRCL_OSINT
 from intel_assets_tests.conftest import NOON, UNHURRIED, MakeLake, TestLake
-from intel_assets_tests.unit.threat.given import cleaned, landed
+from intel_assets_tests.unit.sources.fetches import fetch
 
 QUICK = replace(CIRCL_OSINT, policy=replace(UNHURRIED, attempts=1))
-DAYS = [NOON.date() - timedelta(days=n) for n in range(29, -1, -1)]
+TODAY = NOON.date()
+DAYS = [TODAY - timedelta(days=n) for n in range(3, -1, -1)]
+WINDOW = Window(DAYS[0], TODAY)
+START = date(2014, 10, 1)
+DONE = {"complete", "empty"}
 
 
-def test_the_recorded_feed_is_read_whole(samples: Path):
-    folder = samples / "threat/tweetfeed_misp_feed"
-    digests = value_digests(folder / "hashes.csv")
-    assert digests.height == 5_179
-    events = [file for file in folder.glob("*-*.json")]
-    assert len(events) == 14
-    found = pl.concat([cleaned(QUICK, file).accepted for file in events])
-    quarantined = pl.concat([cleaned(QUICK, file).quarantine for file in events])
-    assert found.height + quarantined["record_digest"].n_unique() == 5_179
-    # Every value's hash stands in hashes.csv, under its own event.
-    made = pl.DataFrame(
-        [
-            (hashlib.md5(value.encode(), usedforsecurity=False).hexdigest(), uuid)
-            for value, uuid in found.select("raw_value", "event_uuid").iter_rows()
-        ],
-        schema=["md5", "event_uuid"],
-        orient="row",
-    )
-    assert made.join(digests, on=["md5", "event_uuid"], how="anti").is_empty()
-    assert set(found["tlp"]) == {"clear"}
-    assert found["detect"].all()
-    assert set(found["indicator_type"]) >= {"url", "domain", "hostname", "ipv4", "md5", "sha256"}
+def uuid(name: str) -> str:
+    return str(uuid5(NAMESPACE_URL, name))
 
 
-def test_the_recorded_exports_are_read_whole(samples: Path, tmp_path: Path):
-    folder = samples / "threat/misp_events"
-    for name, attributes in (("eset_misp-xdspy-event", 71), ("eset_misp-kryptocibule", 191)):
-        path = tmp_path / f"{name}.json"
-        path.write_bytes(gzip.decompress((folder / f"{name}.json.gz").read_bytes()))
-        found = cleaned(QUICK, path)
-        rejected = found.quarantine["record_digest"].n_unique()
-        assert found.accepted.height + rejected == attributes
-        assert not found.refused
-        # What ESET gives is context: nothing in it is meant for detection as it stands.
-        assert not found.accepted["detect"].any()
-    path = tmp_path / "intelmq.json"
-    path.write_bytes(gzip.decompress((folder / "intelmq_misp_event.json.gz").read_bytes()))
-    assert cleaned(QUICK, path).accepted.filter(indicator_type="url").height == 1
+def one(name: str, day: str | None, version: int) -> Listed:
+    return Listed(uuid(name), date.fromisoformat(day) if day else None, version)
 
 
-def event(folder: Path, *attributes: tuple[str, str], **given: object) -> Path:
-    rows = [
-        {"uuid": f"a{n}", "type": kind, "value": value, "to_ids": True, "timestamp": "1781000000"}
-        for n, (kind, value) in enumerate(attributes)
-    ]
-    whole = {"uuid": "e", "date": "2026-06-09", "timestamp": "1781000000", "info": "I"}
-    path = folder / "event.json"
-    path.write_text(json.dumps({"Event": whole | {"Attribute": rows} | given}))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "indicator", "is_a", "also"),
-    [
-        ("ip-dst", "198.18.0.1", "198.18.0.1", "ipv4", None),
-        ("ip-src", "198.18.0.0/16", "198.18.0.0/16", "cidr", None),
-        ("ip-dst|port", "2001:db8::1|443", "2001:db8::1", "ipv6", None),
-        ("domain|ip", "A.example.com|198.18.0.1", "a.example.com", "hostname", ["ipv4:198.18.0.1"]),
-        ("filename|sha256", f"x.exe|{'A' * 64}", "a" * 64, "sha256", None),
-        ("vulnerability", "cve-2025-4664", "CVE-2025-4664", "cve", None),
-        ("url", "hxxp://a[.]example/x", "http://a.example/x", "url", None),
-        ("mutex", "Global\\x", "Global\\x", "mutex", None),
-    ],
-)
-def test_the_part_that_detects_is_the_indicator(
-    kind: str, value: str, indicator: str, is_a: str, also: list[str] | None, tmp_path: Path
-):
-    (row,) = cleaned(QUICK, event(tmp_path, (kind, value))).accepted.iter_rows(named=True)
-    assert (row["indicator"], row["indicator_type"], row["also"]) == (indicator, is_a, also)
-    assert row["port"] == (443 if kind.endswith("|port") else None)
-
-
-def test_what_is_no_indicator_stands_in_quarantine_and_refuses_nothing(tmp_path: Path):
-    found = cleaned(QUICK, event(tmp_path, *([("text", "words")] * 30), ("domain", "a.example")))
-    assert found.accepted["indicator"].to_list() == ["a.example"]
-    assert found.refused == {}
-
-
-def test_tags_say_the_scope_and_deleted_means_no_detection(tmp_path: Path):
-    deleted = {"uuid": "d", "type": "domain", "value": "b.example", "to_ids": True, "deleted": True}
-    path = event(tmp_path, Attribute=[deleted], Tag=[{"name": "tlp:amber"}, {"name": "apt"}])
-    (row,) = cleaned(QUICK, path).quarantine.select("column").unique().iter_rows(named=True)
-    assert row["column"] == "first_seen"
-    deleted["timestamp"] = "1781000000"
-    path = event(tmp_path, Attribute=[deleted], Tag=[{"name": "tlp:amber"}, {"name": "apt"}])
-    (row,) = cleaned(QUICK, path).accepted.iter_rows(named=True)
-    assert (row["tlp"], row["tags"], row["detect"], row["deleted"]) == (
-        "amber",
-        ["tlp:amber", "apt"],
-        False,
-        True,
-    )
-    assert row["first_seen"] == datetime.fromtimestamp(1_781_000_000, UTC)
-
-
-def told(day: str, timestamp: int) -> dict[str, object]:
-    return {"date": day, "timestamp": str(timestamp)}
+def chosen(events: list[Listed], here: set[Listed], window: Window = WINDOW) -> list[list[Listed]]:
+    return [*wanted(events, window, START, TODAY, here.__contains__)]
 
 
 def test_an_event_is_asked_for_by_its_own_time():
-    window = Window(date(2026, 6, 1), date(2026, 6, 10))
-    manifest = {
-        "new": told("2026-06-05", 5),
-        "same": told("2026-06-06", 6),
-        "changed": told("2026-01-01", 9),
-        "late": told("2026-05-01", 1),
-        "future": told("2026-06-11", 7),
+    new, same = one("new", "2026-06-08", 5), one("same", "2026-06-09", 6)
+    changed, late = one("changed", "2026-01-01", 9), one("late", "2015-01-01", 1)
+    undated, older = one("undated", None, 2), one("older", "2014-09-30", 99)
+    future = one("future", "2026-06-11", 7)
+    events = [new, same, changed, late, undated, older, future]
+    here = {same, replace(changed, version=8)}
+    assert chosen(events, here) == [[new], [changed, future, undated, late]]
+    # To fill old days, no more is asked for than these need.
+    assert chosen(events, here, Window(START, DAYS[-2])) == [[late, changed, new], []]
+
+
+def test_of_events_of_other_days_a_pass_takes_only_some_along_the_newest_change_first():
+    events = [one(f"{n}", "2025-01-01", n) for n in range(3 * ELSEWHERE)]
+    found: list[Listed] = []
+    while others := chosen(events, set(found))[1]:
+        assert len(others) == ELSEWHERE
+        found += others
+    assert found == events[::-1]
+
+
+def test_a_manifest_is_read_past_what_is_no_event(tmp_path: Path):
+    path = tmp_path / "manifest.json"
+    told = {"date": "2026-06-09", "timestamp": "17"}
+    entries = {
+        uuid("a"): told,
+        uuid("b"): {"date": "soon", "timestamp": None},
+        "../../secret": told,
+        "note": "hello",
     }
-    known = {"same": "6", "changed": "8"}
-    assert wanted(manifest, known, window) == ["changed", "late", "new"]
+    path.write_text(json.dumps(entries))
+    assert listed(path) == [one("a", "2026-06-09", 17), one("b", None, 0)]
 
 
-def test_of_events_that_came_late_only_some_are_taken_along():
-    window = Window(date(2026, 6, 1), date(2026, 6, 10))
-    manifest = {f"{n:03}": told(f"2025-{n % 12 + 1:02}-01", n) for n in range(99)}
-    assert len(wanted(manifest, {}, window)) == OLDER_EVENTS
-
-
-def attributes(lake: TestLake) -> set[str]:
-    return set(lake.table("raw.circl_osint")["uuid"])
-
-
-def test_a_second_pass_asks_for_what_changed_alone(make_lake: MakeLake, played: Simulator):
-    lake = make_lake(played)
-    results = lake.fetch(QUICK, DAYS)
-    assert {one.state for one in results if one.requested} <= {"complete", "empty"}
-    first = len(played.requests)
-    assert first > 20
-    lake.fetch(QUICK, DAYS)
-    assert len(played.requests) == first + 1
-    before = attributes(lake)
-    played.forget_requests()
-    played.clock.advance(2 * 86_400)
-    lake.fetch(QUICK, DAYS)
-    asked = [one.path.rpartition("/")[2] for one in played.requests]
-    assert asked[0] == "manifest.json"
-    assert 0 < len(asked) - 1 < 8
-    # An attribute that a changed event lacks is withdrawn, and no other.
-    gone = before - attributes(lake)
-    assert (
-        len(gone)
-        == lake.sql(
-            "SELECT count(*) FROM raw.circl_osint WHERE known_to IS NOT NULL AND NOT EXISTS ("
-            "SELECT 1 FROM raw.circl_osint AS now WHERE now.uuid = raw.circl_osint.uuid "
-            "AND now.known_to IS NULL)",
-            history=True,
-        ).item()
-    )
-    assert 0 < len(gone) < 8
-
-
-def test_an_event_that_fails_leaves_the_window_open_and_the_others_stand(
-    make_lake: MakeLake, played: Simulator
-):
-    lake = make_lake(played)
-    played.faults.add("503", host="circl", after=9, times=1)
-    results = lake.fetch(QUICK, DAYS)
-    assert {one.state for one in results if one.error} == {"failed"}
-    assert lake.table("raw.circl_osint")["event_uuid"].n_unique() == 8
-    played.forget_requests()
-    results = lake.fetch(QUICK, DAYS)
-    assert {one.state for one in results if one.requested} <= {"complete", "empty"}
-    uuids = [one.path for one in played.requests if "manifest" not in one.path]
-    assert len(uuids) == len(set(uuids))
-    assert lake.table("raw.circl_osint")["event_uuid"].n_unique() == len(uuids) + 8
-
-
-@pytest.mark.parametrize("text", ['{"Event": {"uuid"', "[1]", '{"a": 1}', "<html>"])
-def test_what_is_no_event_is_refused(text: str, tmp_path: Path):
-    path = tmp_path / "event.json"
+@pytest.mark.parametrize("text", ["", "{}", "[]", "<html>", '{"a": 1}', '{"%s": {"da'])
+def test_what_is_no_manifest_is_refused_and_no_empty_one_is_believed(text: str, tmp_path: Path):
+    path = tmp_path / "manifest.json"
     path.write_text(text)
+    document = Document(fetch(url="https://www.circl.lu/doc/misp/feed-osint/manifest.json"), path)
     with pytest.raises(ParseError, match="line 1"):
-        QUICK.parse(landed(path))
+        QUICK.parse(document)
+
+
+class Feed:
+    """A feed of our own, served over HTTP as a host would serve the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "www.circl.lu/doc/misp/feed-osint"
+        self._folder.mkdir(parents=True)
+        self._manifest: dict[str, dict[str, str]] = {}
+
+    def put(
+        self, name: str, day: date, version: int, *values: str, served: int | None = None
+    ) -> None:
+        """Publish a version of an event; `served` is the version that its file is still of."""
+        told = {"date": f"{day}", "timestamp": str(version)}
+        self._manifest[uuid(name)] = told
+        attributes = [
+            {"uuid": uuid(value), "type": "domain", "value": value, "to_ids": True}
+            for value in values
+        ]
+        event = told | {"uuid": uuid(name), "timestamp": str(served or version)}
+        self.write(uuid(name), {"Event": event | {"Attribute": attributes}})
+        self.write("manifest", self._manifest)
+
+    def write(self, name: str, body: object) -> None:
+        text = body if isinstance(body, str) else json.dumps(body)
+        (self._folder / f"{name}.json").write_text(text)
+
+    def drop(self, name: str) -> None:
+        (self._folder / f"{uuid(name)}.json").unlink()
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Feed:
+    return Feed(tmp_path / "served")
+
+
+@pytest.fixture
+def host(feed: Feed, tmp_path: Path) -> Iterator[Simulator]:
+    with Simulator(recordings=tmp_path / "served") as simulator:
+        simulator.clock.set(NOON)
+        yield simulator
+
+
+def asked(simulator: Simulator) -> list[str]:
+    """The events that were asked for since the last time."""
+    names = [record.path.rpartition("/")[2].removesuffix(".json") for record in simulator.requests]
+    simulator.forget_requests()
+    assert names.pop(0) == "manifest"
+    return names
+
+
+def held(lake: TestLake) -> set[tuple[date, str]]:
+    return set(lake.table("cleaned.circl_osint").select("day", "indicator").iter_rows())
+
+
+def run(lake: TestLake, host: Simulator, days: list[date] = DAYS) -> list[DayResult]:
+    """A pass, some time after the last one."""
+    host.clock.advance(60)
+    return lake.fetch(QUICK, days)
+
+
+def states(results: list[DayResult]) -> dict[date, str]:
+    return {result.day: result.state for result in results if result.requested}
+
+
+def errors(results: list[DayResult]) -> set[type[IntelError]]:
+    return {type(result.error) for result in results if result.error}
+
+
+def test_each_event_comes_again_when_it_changed_itself(
+    feed: Feed, host: Simulator, make_lake: MakeLake
+):
+    lake = make_lake(host)
+    feed.put("changed", DAYS[1], 1_781_000_000, "one.example", "two.example")
+    feed.put("same", DAYS[1], 1_781_000_000, "three.example")
+    feed.put("moved", DAYS[0], 1_781_000_000, "four.example", "five.example")
+    assert set(states(run(lake, host)).values()) <= DONE
+    assert asked(host) == [uuid("moved"), *sorted([uuid("changed"), uuid("same")])]
+
+    feed.put("changed", DAYS[1], 1_781_000_001, "one.example", "six.example")
+    feed.put("moved", DAYS[2], 1_781_000_001, "four.example")
+    # Two were synchronised late: however old their times are, and even with nothing in one.
+    feed.put("late", date(2020, 3, 1), 1_583_000_000, "late.example")
+    feed.put("void", date(2020, 3, 2), 1_583_000_000)
+    run(lake, host)
+    assert set(asked(host)) == {uuid(name) for name in ("changed", "moved", "late", "void")}
+    # What an event lacks is withdrawn, and one of another day than before leaves nothing behind.
+    assert held(lake) == {
+        (DAYS[1], "one.example"),
+        (DAYS[1], "three.example"),
+        (DAYS[1], "six.example"),
+        (DAYS[2], "four.example"),
+        (date(2020, 3, 1), "late.example"),
+    }
+    # What an event's change left alone is the record that it was.
+    counts = lake.sql(
+        "SELECT added, changed, unchanged, withdrawn FROM ops.fetches "
+        f"WHERE url LIKE '%{uuid('changed')}.json#1781000001'"
+    )
+    assert counts.row(0) == (1, 0, 1, 1)
+
+    run(lake, host)
+    assert asked(host) == []
+
+
+def test_an_event_that_fails_keeps_no_other_from_coming_and_its_window_open(
+    feed: Feed, host: Simulator, make_lake: MakeLake
+):
+    lake = make_lake(host)
+    names = ["gone", "empty", "page", "cut"]
+    for name in names:
+        feed.put(name, DAYS[0], 1, f"{name}.example")
+    feed.put("good", DAYS[1], 1, "good.example")
+    feed.drop("gone")
+    feed.write(uuid("empty"), "")
+    feed.write(uuid("page"), "<html>Maintenance</html>")
+    feed.write(uuid("cut"), '{"Event": {"uuid": "')
+    assert errors(run(lake, host)) & {NotPublished, ParseError}
+    assert held(lake) == {(DAYS[1], "good.example")}
+    answered = "SELECT count(*) FROM ops.fetches WHERE answers_from < answers_to"
+    assert lake.sql(answered).item() == 0
+    # Days that need none of them are answered for themselves.
+    assert states(run(lake, host, DAYS[1:2])) == {DAYS[1]: "complete"}
+
+    for name in names:
+        feed.put(name, DAYS[0], 1, f"{name}.example")
+    host.forget_requests()
+    assert set(states(run(lake, host)).values()) <= DONE
+    assert asked(host) == sorted(uuid(name) for name in names)
+    assert {name for _, name in held(lake)} == {f"{name}.example" for name in [*names, "good"]}
+
+
+def test_a_version_that_a_cache_still_gives_is_not_taken_for_the_new_one(
+    feed: Feed, host: Simulator, make_lake: MakeLake
+):
+    lake, day = make_lake(host), DAYS[1:2]
+    feed.put("cached", *day, 2, "old.example", served=1)
+    feed.put("wrong", *day, 4, "wrong.example", served=3)
+    run(lake, host, day)
+    feed.put("cached", *day, 2, "new.example")
+    host.forget_requests()
+    run(lake, host, day)
+    assert len(asked(host)) == 2
+    assert {name for _, name in held(lake)} == {"new.example", "wrong.example"}
+    # A manifest that never agrees with its event makes nobody ask for ever.
+    run(lake, host, day)
+    assert asked(host) == []
+
+
+def test_a_feed_of_many_events_is_asked_for_a_window_at_a_time(
+    feed: Feed, host: Simulator, make_lake: MakeLake, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(misp_feed, "ELSEWHERE", 5)
+    lake = make_lake(host)
+    for number in range(12):
+        feed.put(f"{number}", date(2020, 1, 1), number + 1)
+    feed.put("inside", DAYS[1], 1, "a.example")
+    run(lake, host, DAYS[1:2])
+    assert asked(host) == [uuid("inside")]
+    run(lake, host, DAYS[-1:])
+    assert asked(host) == [uuid(f"{n}") for n in (11, 10, 9, 8, 7)]
+
+
+def test_the_recorded_feed_comes_whole_over_http_and_once(samples: Path, make_lake: MakeLake):
+    days = [date(2026, 8, 9) + timedelta(days=n) for n in range(14)]
+    with Simulator(recordings=samples / "threat/tweetfeed_misp_feed") as host:
+        host.clock.set(datetime(2026, 8, 23, 1, tzinfo=UTC))
+        lake = make_lake(host)
+        assert states(lake.fetch(QUICK, days)) == dict.fromkeys(days, "complete")
+        assert len(asked(host)) == 14
+        lake.fetch(QUICK, days)
+        assert asked(host) == []
+    found = lake.sql("SELECT day, attributes, events FROM aggregated.circl_osint_daily")
+    assert found.height == 14
+    assert found["events"].to_list() == [1] * 14
+    assert lake.table("raw.circl_osint").height == 5_179
+
+
+def test_the_played_feed_changes_and_comes_late(make_lake: MakeLake, played: Simulator):
+    lake = make_lake(played)
+    assert set(states(lake.fetch(QUICK, DAYS)).values()) <= DONE
+    first = asked(played)
+    before = lake.table("cleaned.circl_osint")
+    assert before["also"].drop_nulls().list.len().max() == 2
+    assert before["malware"].null_count() < before.height
+    played.clock.advance(5 * 86_400)
+    lake.fetch(QUICK, [TODAY + timedelta(days=n) for n in range(6)])
+    again = asked(played)
+    assert 0 < len(set(again) & set(first)) < 8
+    after = lake.table("cleaned.circl_osint")
+    gone = before.join(after, on="record_id", how="anti")
+    assert 0 < gone.height < 20
+    assert not after.filter(deleted=True)["detect"].any()
+    late = after.filter(~pl.col("event_uuid").is_in(before["event_uuid"].implode()))
+    assert late.filter(pl.col("day") < TODAY).height > 0
