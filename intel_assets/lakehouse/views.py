@@ -343,8 +343,11 @@ def _write_comments(con: duckdb.DuckDBPyConnection, stored: Sequence[StoredTable
     # A view that refuses, or is evaluated from SQL, need not have the columns of its table.
     rows = con.execute("SELECT schema_name, table_name, column_name FROM duckdb_columns()")
     real = {(TableName(layer, name), column) for layer, name, column in rows.fetchall()}
+    made = {name for name, _ in real}
     statements = []
     for table in stored:
+        if table.name not in made:
+            continue  # Evaluated, and not wanted.
         view = f"{table.name.layer}.{_identifier(table.name.name)}"
         if table.comment:
             statements.append(f"COMMENT ON VIEW {view} IS {literal(table.comment)}")

@@ -46,6 +46,7 @@ TRANSIENT = {
     "429-date": ("429", {"as_date": True, "retry_after": 2}, "answered 429"),
     "500": ("500", {}, "answered 500"),
     "503": ("503", {}, "answered 503"),
+    "504": ("504", {}, "answered 504"),
     "timeout": ("timeout", {}, "nothing came for 0.3 s"),
     "slow": ("slow", {"size": 50, "seconds": 0.2}, "it took longer than 0.6 s"),
     "truncated": ("truncated", {}, "the body broke off"),

@@ -838,3 +838,10 @@ def test_only_what_is_wanted_is_evaluated_with_all_that_it_is_made_of(root: Path
         assert ids(con) == ["kept", "new"]
     with catalog.connect() as con:
         assert len(ask(con, shown)) == 3
+
+
+def test_a_stored_table_that_is_evaluated_as_of_a_moment_need_not_be_wanted(root: Path) -> None:
+    write(root, "aggregated.x_daily", known(("day", at(3), None)))
+    catalog = Catalog(Layout(str(root)), derived={"x_daily": DAILY})
+    with catalog.connect(as_of=at(4), wanted=()) as con:
+        assert ids(con) == ["kept", "new"]
