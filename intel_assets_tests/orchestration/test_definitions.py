@@ -48,7 +48,9 @@ STATE_FEEDS = {
     "threatfox_ips",
 }
 REFERENCES = {"attack", "warninglists"}
-GOLD = {"aggregated/feeds_daily", "aggregated/sightings"}
+BY_DAY = ("feeds_daily", "sightings")
+WHOLE = {"indicator_parts": ["aggregated/sightings", "cleaned/warninglists"]}
+GOLD = {f"aggregated/{name}" for name in (*BY_DAY, *WHOLE)}
 
 
 def _graph(name: str) -> dict[str, dict[str, object]]:
@@ -76,16 +78,24 @@ def _graph(name: str) -> dict[str, dict[str, object]]:
     }
 
 
-GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()} | {
-    f"aggregated/{table}": {
-        "deps": [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES)],
-        "kinds": ["deltalake", "duckdb"],
-        "checks": [],
-        "group": "threat",
-        "partitions": min(STARTS.values()),
+def _gold(table: str, deps: list[str], starts: str | None) -> dict[str, dict[str, object]]:
+    return {
+        f"aggregated/{table}": {
+            "deps": deps,
+            "kinds": ["deltalake", "duckdb"],
+            "checks": [],
+            "group": "threat",
+            "partitions": starts,
+        }
     }
-    for table in ("feeds_daily", "sightings")
-}
+
+
+GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()}
+for table in BY_DAY:
+    every_feed = [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES)]
+    GRAPH |= _gold(table, every_feed, min(STARTS.values()))
+for table, deps in WHOLE.items():
+    GRAPH |= _gold(table, deps, None)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +121,7 @@ def test_the_asset_graph_is_this_one(definitions: dg.Definitions):
             "group": node.group_name,
             "kinds": sorted(tag.removeprefix("dagster/kind/") for tag in node.kinds),
             "checks": sorted(key.name for key in node.check_keys),
-            "partitions": str(node.partitions_def.start.date()),
+            "partitions": str(node.partitions_def.start.date()) if node.partitions_def else None,
         }
         for node in (graph.get(key) for key in graph.get_all_asset_keys())
     }
