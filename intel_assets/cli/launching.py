@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from intel_assets.engine import Engine
-    from intel_assets.sources.gold import GoldSpec
     from intel_assets.sources.pipeline import Pipeline
     from intel_assets.sources.results import DayResult
     from intel_assets.sources.spec import SourceSpec
@@ -59,63 +58,26 @@ class Launcher:
         self._launch(spec.name, days)
 
     def gold(self, days: Sequence[date]) -> None:
-        """Build days of the tables over several sources, then those that are made as a whole.
+        """Build days of the tables over several sources, after these."""
+        from intel_assets.orchestration.jobs import GOLD
 
-        What is made of a table that could not be built is left as it is; the others are built.
-        """
-        if not days:
-            return
-        from intel_assets.orchestration.gold import step_of
-        from intel_assets.orchestration.jobs import GOLD, GOLD_WHOLE
+        self._launch(GOLD, days)
 
-        failed = self._launch(GOLD, days)
-        tables = self._gold_tables()
-        bad = {spec.name for spec in tables if step_of(spec) in failed}
-        for spec in tables:  # Each stands behind those that it is made of.
-            bad |= {spec.name} if bad & set(spec.reads) else set()
-        wanted = [spec for spec in tables if spec.grain == "whole" and spec.name not in bad]
-        if wanted:
-            self._run(GOLD_WHOLE, only=[spec.name for spec in wanted])
-
-    def _gold_tables(self) -> list[GoldSpec]:
-        from intel_assets.sources.gold import in_order
-        from intel_assets.threat.gold import gold
-
-        return in_order(gold())
-
-    def _launch(self, job: str, days: Sequence[date]) -> frozenset[str]:
-        """Launch runs of a job for days; return the steps that failed in any of them."""
-        from intel_assets.orchestration.runs import chunks
-
-        # One after the other: Dagster's logging deadlocks when two threads of a process run jobs.
-        # Where runs are processes (the UI, the daemon), sources go side by side.
-        failed = [self._run(job, first, last) for first, last in chunks(days)]
-        return frozenset().union(*failed)
-
-    def _run(
-        self,
-        job: str,
-        first: date | None = None,
-        last: date | None = None,
-        *,
-        only: Sequence[str] | None = None,
-    ) -> frozenset[str]:
-        import dagster as dg
-
+    def _launch(self, job: str, days: Sequence[date]) -> None:
         from intel_assets.definitions import build_definitions
-        from intel_assets.orchestration.runs import launch
+        from intel_assets.orchestration.runs import chunks, launch
 
         if self._definitions is None:
             self._definitions = build_definitions(settings=self.engine.settings)
-        keys = None if only is None else [dg.AssetKey(["aggregated", name]) for name in only]
-        title = f"{job} {first}..{last}" if first else job.replace("_", " ")
-        began = time.monotonic()
-        with _say.status(title):
-            outcome = launch(self._definitions, self.instance, job, first, last, only=keys)
-        seconds = time.monotonic() - began
-        say(f"{title}: {outcome.message or 'done'} ({seconds:.1f} s)")
-        self.worst = max(self.worst, outcome.exit_code)
-        return outcome.failed
+        # One after the other: Dagster's logging deadlocks when two threads of a process run jobs.
+        # Where runs are processes (the UI, the daemon), sources go side by side.
+        for first, last in chunks(days):
+            began = time.monotonic()
+            with _say.status(f"{job} {first}..{last}"):
+                outcome = launch(self._definitions, self.instance, job, first, last)
+            seconds = time.monotonic() - began
+            say(f"{job} {first}..{last}: {outcome.message or 'done'} ({seconds:.1f} s)")
+            self.worst = max(self.worst, outcome.exit_code)
 
     def replay(self, spec: SourceSpec, days: Sequence[date]) -> None:
         """Build days of a source again from landing."""

@@ -17,7 +17,6 @@ from intel_assets.coverage.plan import DAYS_IN_A_RUN
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.tables import day_ranges
 from intel_assets.orchestration.assets import events
-from intel_assets.orchestration.inflight import FIRST_TAG, LAST_TAG
 from intel_assets.sources.results import DayResult
 from intel_assets.sources.spec import SourceSpec
 
@@ -31,16 +30,14 @@ class RunOutcome:
     Attributes:
         message: What failed; None if nothing did.
         exit_code: What a command that launched it exits with.
-        failed: The steps that failed, or were left out because of one that did.
     """
 
     source: str
-    first: date | None
-    last: date | None
+    first: date
+    last: date
     run_id: str
     message: str | None
     exit_code: int
-    failed: frozenset[str] = frozenset()
 
 
 def chunks(days: Sequence[date]) -> list[tuple[date, date]]:
@@ -59,35 +56,30 @@ def launch(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     name: str,
-    first: date | None = None,
-    last: date | None = None,
-    *,
-    only: Sequence[dg.AssetKey] | None = None,
+    first: date,
+    last: date,
 ) -> RunOutcome:
     """Take a range of days through the assets of a job, in this process.
 
     Args:
         definitions: Where the job is.
         instance: Dagster's.
-        name: The job: a source's, `gold`, or `gold_whole`.
-        first: The first day; None for assets without partitions.
+        name: The job: a source's, or `gold`.
+        first: The first day.
         last: The last day.
-        only: The assets of the job that are meant; all if left out.
     """
     job = definitions.resolve_job_def(name)
-    days = {FIRST_TAG: first.isoformat(), LAST_TAG: last.isoformat()} if first and last else {}
     result = job.execute_in_process(
         instance=instance,
         run_config=_QUIET,
         raise_on_error=False,
-        tags=days,
-        asset_selection=only,
+        tags={
+            "dagster/asset_partition_range_start": first.isoformat(),
+            "dagster/asset_partition_range_end": last.isoformat(),
+        },
     )
     message, exit_code = _failure(result)
-    events = result.all_events
-    failed = {event.step_key for event in events if event.is_step_failure or event.is_step_skipped}
-    steps = frozenset(key for key in failed if key)
-    return RunOutcome(name, first, last, result.run_id, message, exit_code, steps)
+    return RunOutcome(name, first, last, result.run_id, message, exit_code)
 
 
 def report(

@@ -99,8 +99,6 @@ def build(lake: Lake, spec: GoldSpec, days: Sequence[date], run_id: str) -> Iter
             nothing is written then.
         StorageError: If the lake cannot be read or written.
     """
-    for contract in spec.beside:
-        Table(lake.layout, contract).ensure()
     weights: Counter[date] = Counter()
     for contract in spec.sources.values():
         weights.update(_rows_by_day(Table(lake.layout, contract)))

@@ -48,9 +48,7 @@ STATE_FEEDS = {
     "threatfox_ips",
 }
 REFERENCES = {"attack", "warninglists"}
-BY_DAY = ("feeds_daily", "sightings")
-WHOLE = {"indicator_parts": ["aggregated/sightings", "cleaned/warninglists"]}
-GOLD = {f"aggregated/{name}" for name in (*BY_DAY, *WHOLE)}
+GOLD = {"aggregated/feeds_daily", "aggregated/sightings"}
 
 
 def _graph(name: str) -> dict[str, dict[str, object]]:
@@ -78,24 +76,16 @@ def _graph(name: str) -> dict[str, dict[str, object]]:
     }
 
 
-def _gold(table: str, deps: list[str], starts: str | None) -> dict[str, dict[str, object]]:
-    return {
-        f"aggregated/{table}": {
-            "deps": deps,
-            "kinds": ["deltalake", "duckdb"],
-            "checks": [],
-            "group": "threat",
-            "partitions": starts,
-        }
+GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()} | {
+    f"aggregated/{table}": {
+        "deps": [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES)],
+        "kinds": ["deltalake", "duckdb"],
+        "checks": [],
+        "group": "threat",
+        "partitions": min(STARTS.values()),
     }
-
-
-GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()}
-for table in BY_DAY:
-    every_feed = [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES)]
-    GRAPH |= _gold(table, every_feed, min(STARTS.values()))
-for table, deps in WHOLE.items():
-    GRAPH |= _gold(table, deps, None)
+    for table in ("feeds_daily", "sightings")
+}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +111,7 @@ def test_the_asset_graph_is_this_one(definitions: dg.Definitions):
             "group": node.group_name,
             "kinds": sorted(tag.removeprefix("dagster/kind/") for tag in node.kinds),
             "checks": sorted(key.name for key in node.check_keys),
-            "partitions": str(node.partitions_def.start.date()) if node.partitions_def else None,
+            "partitions": str(node.partitions_def.start.date()),
         }
         for node in (graph.get(key) for key in graph.get_all_asset_keys())
     }

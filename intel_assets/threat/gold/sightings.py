@@ -9,7 +9,6 @@ from intel_assets.lakehouse.contracts import Contract, Instant, Texts, field
 from intel_assets.sources.gold import GoldSpec
 from intel_assets.sources.spec import SourceSpec
 from intel_assets.threat.gold.feeds import OWNER, sql, telling
-from intel_assets.threat.lists import ALLOWLIST
 from intel_assets.threat.model import INDICATOR_TYPES, TLP
 
 HISTORY_DAYS = 90
@@ -63,8 +62,6 @@ def tables(every: list[SourceSpec]) -> list[GoldSpec]:
             sql=sql("sightings"),
             sources={spec.name: spec.cleaned for spec in sources},
             history={spec.name: HISTORY_DAYS for spec in sources if spec.kind == "state"},
-            # Not of the sightings, but of what is asked of them: aggregated.indicators.
-            beside=(ALLOWLIST,),
             domain="threat",
             owner=OWNER,
             code_version="2",

@@ -1,124 +1,120 @@
 -- One row an indicator, over all feeds: who told of it, how sure that makes, and how old it is.
--- The facts stand in indicator_parts. What hangs on time alone is counted from asked_at(): `--as-of`,
--- or the present. `bucket` is the first hexadecimal of the indicator's SHA-256: who looks one up and
--- names it reads a sixteenth of the table.
-WITH newer AS NOT MATERIALIZED (
-    SELECT *
-    FROM aggregated.indicator_parts
-    WHERE part = 'recent'
-    QUALIFY row_number() OVER (
-        PARTITION BY bucket, indicator, indicator_type ORDER BY written DESC
-    ) = 1
-),
-
-facts AS NOT MATERIALIZED (
-    FROM newer
-    UNION ALL
-    SELECT base.*
-    FROM aggregated.indicator_parts AS base
-    LEFT JOIN (
-        SELECT DISTINCT bucket, indicator, indicator_type, true AS made_newer
-        FROM aggregated.indicator_parts
-        WHERE part = 'recent'
-    ) AS replaced USING (bucket, indicator, indicator_type)
-    WHERE part = 'base' AND made_newer IS NULL
-),
-
--- The user's own list: of each value the newest row counts.
-entries AS (
+-- What hangs on time alone is counted from asked_at(): `--as-of`, or the present.
+WITH by_source AS (
     SELECT
-        value,
-        owner,
-        reason,
-        first_address,
-        last_address,
+        indicator,
+        indicator_type,
+        source,
+        min(first_seen) AS first_seen,
+        max(coalesce(last_seen, first_seen)) FILTER (WHERE change = 'seen') AS last_event,
+        max(day) FILTER (WHERE change NOT IN ('seen', 'gone')) AS last_listed,
+        arg_max(change, day) AS last_change,
+        max(confidence) AS confidence,
+        bool_or(detect) AS detect,
+        bool_or(reserved) AS reserved,
+        min(host) AS host,
+        min(registered_domain) AS registered_domain,
+        list(DISTINCT threat) FILTER (WHERE threat IS NOT NULL) AS threats,
+        list(DISTINCT malware) FILTER (WHERE malware IS NOT NULL) AS malware,
+        flatten(list(tags) FILTER (WHERE tags IS NOT NULL)) AS tags,
+        max(list_position(['clear', 'green', 'amber', 'amber+strict', 'red'], tlp)) AS scope
+    FROM aggregated.sightings
+    GROUP BY indicator, indicator_type, source
+),
+
+-- How sure each source makes: its own confidence, else the trust in it. Context, addresses that the
+-- internet does not route, and what a list dropped are no evidence.
+weighed AS (
+    SELECT
+        by_source.*,
+        derived_from,
+        redistributable,
+        last_change = 'gone' AS dropped,
+        greatest(
+            last_event, last_listed::TIMESTAMPTZ + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND
+        ) AS seen_at,
         CASE
-            WHEN contains(value, '/') THEN split_part(value, '/', 2)::INTEGER
-            WHEN contains(value, ':') THEN 128
-            ELSE 32
-        END AS bits
-    FROM (
-        SELECT * FROM ops.allowlist
-        QUALIFY row_number() OVER (PARTITION BY value ORDER BY recorded_at DESC) = 1
-    )
-    WHERE NOT removed AND (expires_at IS NULL OR expires_at > asked_at())
+            WHEN NOT detect OR reserved OR last_change = 'gone' THEN 0
+            ELSE least(coalesce(confidence, trust) / 100.0, 0.999)
+        END AS weight
+    FROM by_source
+    INNER JOIN aggregated.feeds USING (source)
 ),
 
-allowed AS (
+gathered AS (
     SELECT
-        list(entries ORDER BY value) AS entries,
-        coalesce(bool_or(first_address IS NOT NULL), false) AS has_ranges
-    FROM entries
+        indicator,
+        indicator_type,
+        min(weighed.first_seen) AS first_seen,
+        -- A snapshot of today is as of now, and not of the end of the day.
+        least(max(seen_at), asked_at()) AS last_seen,
+        arg_min(source, (coalesce(weighed.first_seen, TIMESTAMPTZ '9999-01-01'), source))
+            AS first_reporter,
+        list(source ORDER BY source) AS sources,
+        list(round(100 * weight, 1) ORDER BY source) AS source_confidences,
+        list({'source': source, 'derived': derived_from, 'weight': weight}) AS reports,
+        bool_and(dropped) AS withdrawn,
+        bool_or(detect) AS detect,
+        bool_or(reserved) AS reserved,
+        max(scope) AS scope,
+        bool_or(redistributable) AS redistributable,
+        list_sort(list_distinct(flatten(list(threats)))) AS threats,
+        list_sort(list_distinct(flatten(list(malware)))) AS malware,
+        list_sort(list_distinct(flatten(list(tags)))) AS tags,
+        min(host) AS host,
+        min(registered_domain) AS registered_domain
+    FROM weighed
+    GROUP BY indicator, indicator_type
 ),
 
--- Where an address or a range begins, if the list has a range that it may lie in.
-located AS NOT MATERIALIZED (
+-- Independent reports make more certain together (noisy-OR): 1 - prod(1 - weight). Sources that are
+-- made of nobody else's are independent. Of those that repeat others one counts at most, together
+-- with the sources that it is not made of; what gives the most is taken, so that a further report
+-- never lowers it.
+evident AS (
     SELECT
-        facts.*,
-        allowed.entries AS entries,
-        CASE
-            WHEN NOT allowed.has_ranges THEN NULL
-            WHEN indicator_type = 'cidr' THEN split_part(indicator, '/', 1)
-            WHEN contains(host, ':') OR regexp_full_match(host, '[0-9.]+') THEN host
-        END AS address,
-        list_filter(string_split(split_part(address, '::', 1), ':'), lambda g: g <> '') AS head,
-        list_filter(string_split(split_part(address, '::', 2), ':'), lambda g: g <> '') AS tail
-    FROM facts
-    CROSS JOIN allowed
-    WHERE len(sources) > 0
+        *,
+        list_filter(reports, lambda r: len(r.derived) = 0) AS firsts,
+        list_filter(reports, lambda r: len(r.derived) > 0) AS repeats
+    FROM gathered
 ),
 
--- As 32 hexadecimals, IPv4 as ::ffff:a.b.c.d: so is canonical.bounds.
-placed AS NOT MATERIALIZED (
+scored AS (
     SELECT
-        * EXCLUDE (head, tail) REPLACE (
-            CASE
-                WHEN contains(address, ':') THEN array_to_string(list_transform(
-                    head || list_resize(['0'][2:], 8 - len(head) - len(tail), '0') || tail,
-                    lambda g: lpad(g, 4, '0')
-                ), '')
-                WHEN address IS NOT NULL THEN '00000000000000000000ffff' || array_to_string(
-                    list_transform(
-                        string_split(address, '.'), lambda octet: printf('%02x', octet::INTEGER)
-                    ),
-                    ''
-                )
-            END AS address
-        )
-    FROM located
+        * EXCLUDE (reports, firsts, repeats),
+        100 * (1 - exp(least(
+            coalesce(list_sum(list_transform(firsts, lambda f: ln(1 - f.weight))), 0),
+            coalesce(list_min(list_transform(
+                repeats,
+                lambda r: ln(1 - r.weight) + coalesce(list_sum(list_transform(
+                    list_filter(firsts, lambda f: NOT list_contains(r.derived, f.source)),
+                    lambda f: ln(1 - f.weight)
+                )), 0)
+            )), 0)
+        ))) AS evidence
+    FROM evident
 ),
 
-met AS NOT MATERIALIZED (
+aged AS (
     SELECT
-        * EXCLUDE (entries, address),
-        CASE WHEN entries IS NOT NULL THEN list_filter(
-            entries,
-            lambda entry:
-            entry.value = indicator
-            OR entry.value = host
-            OR ends_with(host, '.' || entry.value)
-            OR (
-                address BETWEEN entry.first_address AND entry.last_address
-                -- A range that reaches beyond the allowed one is none.
-                AND (
-                    indicator_type <> 'cidr'
-                    OR split_part(indicator, '/', 2)::INTEGER >= entry.bits
-                )
-            )
-        )[1] END AS permit
-    FROM placed
-),
-
-aged AS NOT MATERIALIZED (
-    SELECT
-        met.* REPLACE (least(last_seen, asked_at()) AS last_seen),
+        scored.*,
         tau_days,
         delta,
         threshold,
-        greatest(0, epoch_us(asked_at()) - epoch_us(met.last_seen)) / 86400e6 AS age_days,
+        greatest(0, epoch(asked_at() - last_seen) / 86400) AS age_days,
         greatest(0, 1 - pow(least(1, age_days / tau_days), 1 / delta)) AS decay
-    FROM met
+    FROM scored
     INNER JOIN aggregated.decay USING (indicator_type)
+),
+
+warned AS (
+    SELECT
+        indicator,
+        indicator_type,
+        min(list) AS list,
+        arg_min(list_title || ': ' || value, list) AS reason
+    FROM aggregated.warninglist_hits
+    GROUP BY indicator, indicator_type
 )
 
 SELECT
@@ -129,8 +125,8 @@ SELECT
     first_reporter,
     sources,
     len(sources)::BIGINT AS source_count,
-    [listing.confidence FOR listing IN listings] AS source_confidences,
-    evidence,
+    source_confidences,
+    round(evidence, 2) AS evidence,
     round(decay, 4) AS decay,
     round(evidence * decay, 2) AS confidence,
     CASE
@@ -140,20 +136,19 @@ SELECT
     END AS status,
     detect,
     reserved,
-    tlp,
+    ['clear', 'green', 'amber', 'amber+strict', 'red'][scope] AS tlp,
     redistributable,
     threats,
     malware,
     tags,
     host,
     registered_domain,
-    permit IS NOT NULL OR warninglist IS NOT NULL AS suppressed,
-    coalesce('allowlist:' || permit.value, 'warninglist:' || warninglist) AS suppressed_by,
-    coalesce(permit.reason || ' (' || permit.owner || ')', warning) AS suppression_reason,
+    warned.list IS NOT NULL AS suppressed,
+    'warninglist:' || warned.list AS suppressed_by,
+    warned.reason AS suppression_reason,
     round(age_days, 3) AS age_days,
     tau_days,
     delta,
-    threshold,
-    listings,
-    bucket
+    threshold
 FROM aged
+LEFT JOIN warned USING (indicator, indicator_type)
