@@ -1,69 +1,81 @@
--- What is told of, day by day: by type, malware, threat and tag. Of each, the twenty values with the
--- most indicators over all days stand alone, the rest is `(other)`. `usual` is the median of the 28
--- days before, once there are seven; an anomaly is three times as much or a third, from 20 on.
-WITH told AS (
-    SELECT day, indicator, change, 'type' AS dimension, indicator_type AS value
+-- What is told of, day by day: by type, threat, malware, tag and country. Of each, a day has the fifty
+-- values with the most sightings; what the others have together is `(other)`.
+-- What is usual, and what is odd, is computed when it is asked: threat_anomalies.sql.
+WITH told AS MATERIALIZED (
+    SELECT day, source, indicator, indicator_type, change, threat, malware, tags
     FROM aggregated.sightings
+    WHERE change <> 'gone'
+),
+
+-- What no feed told of in the ninety days before.
+fresh AS NOT MATERIALIZED (
+    SELECT DISTINCT told.day, told.indicator, told.indicator_type, true AS is_new
+    FROM told
+    ANTI JOIN aggregated.sightings AS earlier
+        ON earlier.indicator = told.indicator
+        AND earlier.indicator_type = told.indicator_type
+        AND earlier.day < told.day
+        AND earlier.day >= told.day - 90
+        AND earlier.change <> 'gone'
+    WHERE told.change IN ('seen', 'added')
+),
+
+valued AS NOT MATERIALIZED (
+    SELECT day, source, indicator, indicator_type, 'type' AS dimension, indicator_type AS value
+    FROM told
     UNION ALL
-    SELECT day, indicator, change, 'malware', malware
-    FROM aggregated.sightings
-    WHERE malware IS NOT NULL
-    UNION ALL
-    SELECT day, indicator, change, 'threat', threat
-    FROM aggregated.sightings
+    SELECT day, source, indicator, indicator_type, 'threat', threat
+    FROM told
     WHERE threat IS NOT NULL
     UNION ALL
-    SELECT day, indicator, change, 'tag', unnest(tags)
-    FROM aggregated.sightings
+    SELECT day, source, indicator, indicator_type, 'malware', malware
+    FROM told
+    WHERE malware IS NOT NULL
+    UNION ALL
+    SELECT day, source, indicator, indicator_type, 'tag', unnest(tags)
+    FROM told
+    WHERE tags IS NOT NULL
+    UNION ALL
+    -- Of a file, feeds say from where it was sent, and not where it is.
+    SELECT DISTINCT day, source, indicator, indicator_type, 'country', country
+    FROM cleaned.contexts
+    SEMI JOIN (SELECT source FROM aggregated.feeds WHERE kind IN ('event', 'state')) USING (source)
+    WHERE country IS NOT NULL AND indicator_type IN ('ipv4', 'ipv6', 'cidr')
 ),
 
-top AS (
-    SELECT dimension, value
-    FROM told
-    WHERE change <> 'gone'
-    GROUP BY dimension, value
+largest AS NOT MATERIALIZED (
+    SELECT day, dimension, value
+    FROM valued
+    GROUP BY day, dimension, value
     QUALIFY row_number() OVER (
-        PARTITION BY dimension ORDER BY count(DISTINCT indicator) DESC, value
-    ) <= 20
+        PARTITION BY day, dimension ORDER BY count(*) DESC, value
+    ) <= 50
 ),
 
-counted AS (
-    SELECT
-        day,
-        dimension,
-        CASE WHEN top.value IS NULL THEN '(other)' ELSE told.value END AS value,
-        count(*)::BIGINT AS sightings,
-        count(DISTINCT indicator)::BIGINT AS indicators,
-        count(DISTINCT indicator) FILTER (WHERE change IN ('seen', 'added', 'back'))::BIGINT AS fresh
-    FROM told
-    LEFT JOIN top USING (dimension, value)
-    WHERE change <> 'gone'
-    GROUP BY ALL
+bounded AS NOT MATERIALIZED (
+    SELECT day, source, indicator, indicator_type, dimension, value
+    FROM valued
+    SEMI JOIN largest USING (day, dimension, value)
+    UNION ALL
+    -- What has several of the other tags counts once.
+    SELECT DISTINCT day, source, indicator, indicator_type, dimension, '(other)'
+    FROM valued
+    ANTI JOIN largest USING (day, dimension, value)
 ),
 
-measured AS (
-    SELECT
-        *,
-        median(fresh) OVER before AS usual,
-        count(*) OVER before AS days_before
-    FROM counted
-    WINDOW before AS (
-        PARTITION BY dimension, value
-        ORDER BY day
-        RANGE BETWEEN INTERVAL 28 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING
-    )
+by_indicator AS NOT MATERIALIZED (
+    SELECT day, dimension, value, indicator, indicator_type, count(*) AS sightings
+    FROM bounded
+    GROUP BY day, dimension, value, indicator, indicator_type
 )
 
 SELECT
     day,
     dimension,
     value,
-    sightings,
-    indicators,
-    fresh,
-    CASE WHEN days_before >= 7 THEN usual END AS usual,
-    days_before >= 7
-    AND greatest(fresh, usual) >= 20
-    AND (fresh > 3 * usual OR 3 * fresh < usual) AS anomaly
-FROM measured
-ORDER BY day, dimension, value
+    sum(sightings)::BIGINT AS sightings,
+    count(*) AS indicators,
+    count(is_new) AS new_indicators
+FROM by_indicator
+LEFT JOIN fresh USING (day, indicator, indicator_type)
+GROUP BY day, dimension, value
