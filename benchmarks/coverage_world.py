@@ -110,7 +110,8 @@ def _table(layout: Layout, contract: Contract, days: Sequence[date]) -> None:
 def _stats(contract: Contract) -> str:
     """Return what a log says of a file: the least and the greatest of each column."""
     names = [name for name in contract.schema if name != "day"]
-    least = dict.fromkeys(names, "https://amber-brook.example/2026/12345")
+    texts = [name for name in names if contract.schema[name] == pl.String]
+    least = dict.fromkeys(texts, "https://amber-brook.example/2026/12345")
     facts = {"numRecords": 40, "minValues": least, "maxValues": least}
     return json.dumps(facts | {"nullCount": dict.fromkeys(names, 0)})
 

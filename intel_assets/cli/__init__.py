@@ -67,9 +67,11 @@ def main() -> None:
         _fail("UsageError", *_said(error), UsageError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("Stopped", "what was written so far stands.", "", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as left:
+        # Typer makes a failure of a reader that has seen enough, as `| head` has.
+        if isinstance(left.__context__, BrokenPipeError):
+            sys.exit(0)
+        raise
     except Exception as error:
         what = str(error).split("\n")[0]
         do = "This is a defect; `intel -v …` shows where it happened."

@@ -17,7 +17,7 @@ from intel_assets.cli import show
 from intel_assets.clock import Clock, parse_day, parse_instant
 from intel_assets.errors import UsageError
 from intel_assets.lakehouse import sqldoor
-from intel_assets.lakehouse.catalog import Catalog, derived_sql
+from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.format import check_format
 from intel_assets.lakehouse.layout import LAYERS
 from intel_assets.lakehouse.views import TableName
@@ -65,7 +65,7 @@ def sql(
     """
     settings = load_settings()
     text = sys.stdin.read() if query == "-" else query
-    named = sqldoor.asked(text, derived_sql().keys())
+    named = sqldoor.asked(text)
     wanted = None if named is None else {TableName(*one) for one in named}
     with locked(settings, as_of, shown_at, history=history, wanted=wanted) as connection:
         if explain:
@@ -94,7 +94,7 @@ def quarantine(
         if json:
             show.records([], [])
         return
-    with catalog.connect(wanted=()) as connection:
+    with catalog.connect(wanted={TableName("quarantine", source)}) as connection:
         found = connection.execute(
             # The name is one of the registry's.
             'SELECT day, rule, "column", value, message, record_id, known_from, run_id '  # noqa: S608

@@ -17,11 +17,13 @@ import typer
 from intel_assets.cli import rollout, show
 from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.format import check_format
+from intel_assets.lakehouse.views import TableName
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
+_ASKED = {TableName("ops", name) for name in ("partitions", "fetches", "switches", "coverage")}
 _WHOLE = ("complete", "empty", "collapsed", "stale")
 _OPEN = ("missing", "filling", "rejected", "failed", "lost")
 _DOUBTFUL = ("collapsed", "stale")
@@ -56,7 +58,9 @@ def status(
     """
     settings = load_settings()
     check_format(settings.layout)
-    with Catalog(settings.layout).connect(wanted=()) as connection:
+    catalog = Catalog(settings.layout)
+    wanted = {table for table in catalog.tables() if table in _ASKED}
+    with catalog.connect(wanted=wanted) as connection:
         lake = _Lake(connection)
         columns, rows = _by_layer(lake) if layers else _by_source(lake, settings)
     if json:

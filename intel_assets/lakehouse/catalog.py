@@ -85,8 +85,8 @@ class Catalog:
                 are evaluated from their SQL.
             shown_at: Read the versions that the tables had at that moment.
             history: Show all versions of every record.
-            wanted: Of the tables that are not stored but evaluated, those that will be asked; None
-                for all. Whoever knows them need not wait for the others.
+            wanted: The tables that will be asked; None for all. Whoever knows them need not wait
+                for the others.
 
         Raises:
             UsageError: If a moment has no zone, or `as_of` and `history` are both asked for.

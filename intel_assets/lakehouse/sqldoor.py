@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,19 +68,23 @@ def check(con: duckdb.DuckDBPyConnection, sql: str) -> None:
     Raises:
         UsageError: Saying what is refused, or what is wrong with the statement.
     """
-    tree = _serialized(con, sql)
+    nodes = list(_nodes(_readable(_serialized(con, sql))))
+    visible = _visible(con)
+    own = {name for node in nodes for name in _defined(node)}
+    for node in nodes:
+        _check_function(node)
+        _check_table(node, visible, own)
+
+
+def _readable(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the tree of one SELECT; refuse every other."""
     if tree["error"]:
         if tree["error_type"] == "not implemented":
             raise UsageError("Only SELECT is allowed here.", _DO)
         raise UsageError(headline(tree["error_message"]), "Mend the SQL.")
     if len(tree["statements"]) != 1:
         raise UsageError(f"One statement is allowed, not {len(tree['statements'])}.", _DO)
-    nodes = list(_nodes(tree))
-    visible = _visible(con)
-    own = {name for node in nodes for name in _defined(node)}
-    for node in nodes:
-        _check_function(node)
-        _check_table(node, visible, own)
+    return tree
 
 
 def references(con: duckdb.DuckDBPyConnection, sql: str) -> set[tuple[str, str]]:
@@ -92,30 +96,26 @@ def references(con: duckdb.DuckDBPyConnection, sql: str) -> set[tuple[str, str]]
     }
 
 
-def asked(sql: str, known: Collection[str]) -> set[tuple[str, str]] | None:
+def asked(sql: str) -> set[tuple[str, str]] | None:
     """Return the tables that a user's SELECT names; None if it may be about all that there are.
 
-    So is one that lists tables, that names an aggregated table nobody knows, and that cannot be
-    read: what is wrong with it is said over all tables.
+    So is one that lists tables, or that names a table without its schema.
 
-    Args:
-        sql: What the user typed.
-        known: The aggregated tables that there are, by name.
+    Raises:
+        UsageError: If it is no SELECT, or cannot be read.
     """
     with duckdb.connect() as con:
         tree = _serialized(con, sql)
-    if tree["error"]:
-        return None
-    nodes = list(_nodes(tree))
+    nodes = list(_nodes(_readable(tree)))
+    own = {("", name) for node in nodes for name in _defined(node)}
     named = {
         (node["schema_name"], node["table_name"])
         for node in nodes
         if node.get("type") == "BASE_TABLE"
-    }
+    } - own
     lists = any(node.get("type") in ("SHOW_REF", "TABLE_FUNCTION") for node in nodes)
-    unknown = any(schema == "aggregated" and name not in known for schema, name in named)
-    listing = any((schema, name) in _METADATA_VIEWS for schema, name in named)
-    return None if lists or unknown or listing else named
+    unsaid = any(not schema or (schema, name) in _METADATA_VIEWS for schema, name in named)
+    return None if lists or unsaid else named
 
 
 def lock(

@@ -150,8 +150,9 @@ def create(
         derived: The SQL of aggregated tables by name.
         moment: What the views show.
         unions: The views over cleaned tables of one model.
-        wanted: Of unions and of tables that are evaluated, those that are needed; None for all.
-            Each has to be bound, with all that it is made of, and that takes its time.
+        wanted: The tables that are needed; None for all. Each has to be bound, with all that it
+            is made of, and that takes its time. If there is none of that name, all are created:
+            what is said of it names those that are near.
         pinned: Whether they stay at the versions found, or follow the tables.
 
     Raises:
@@ -163,21 +164,25 @@ def create(
         for name, sql in derived.items()
         if moment.as_of or TableName("aggregated", name) not in there
     }
-    needed = _needed(con, evaluated, wanted)
-    for table in stored:
-        if table.name.layer != "aggregated" or table.name.name not in evaluated:
-            _create_stored(con, layout, table, _select(table, moment, pinned=pinned))
     spotless = {TableName("quarantine", name) for layer, name in there if layer == "raw"} - there
-    for quarantine in sorted(spotless):
+    united = {TableName("cleaned", union.name): union for union in unions}
+    known = there | spotless | united.keys() | {TableName("aggregated", name) for name in evaluated}
+    if wanted is None or not known.issuperset(wanted):
+        needed = known
+    else:
+        members = [name for name in there if name.layer == "cleaned"]
+        needed = _needed(con, evaluated, dict.fromkeys(united, members), wanted)
+    for table in stored:
+        if table.name in needed and (
+            table.name.layer != "aggregated" or table.name.name not in evaluated
+        ):
+            _create_stored(con, layout, table, _select(table, moment, pinned=pinned))
+    for quarantine in sorted(spotless & needed):
         _create_view(con, quarantine, _nothing_rejected(quarantine, layout, pinned=pinned))
-    visible = there | spotless
-    for union in unions:
-        name = TableName("cleaned", union.name)
-        if needed is None or name in needed:
-            _create_union(con, union, stored)
-            visible.add(name)
-    if needed is not None:
-        evaluated = {name: sql for name, sql in evaluated.items() if ("aggregated", name) in needed}
+    for name in united.keys() & needed:
+        _create_union(con, united[name], stored)
+    visible = there | spotless | (united.keys() & needed)
+    evaluated = {name: sql for name, sql in evaluated.items() if ("aggregated", name) in needed}
     for aggregated, sql in _in_order(con, evaluated):
         missing = sorted(_references(con, sql) - visible)
         if aggregated in there or not missing:
@@ -189,17 +194,17 @@ def create(
 def _needed(
     con: duckdb.DuckDBPyConnection,
     evaluated: Mapping[str, str],
-    wanted: Collection[TableName] | None,
-) -> set[tuple[str, str]] | None:
-    """Return what is wanted and all that it is made of; None for everything."""
-    if wanted is None:
-        return None
-    found: set[tuple[str, str]] = set()
+    united: Mapping[TableName, Collection[TableName]],
+    wanted: Collection[TableName],
+) -> set[TableName]:
+    """Return what is wanted and all that it is made of."""
+    found: set[TableName] = set()
     waiting = list(wanted)
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
+            waiting += united.get(name, ())
             if name.layer == "aggregated" and name.name in evaluated:
                 waiting += _references(con, evaluated[name.name])
     return found
@@ -347,7 +352,7 @@ def _write_comments(con: duckdb.DuckDBPyConnection, stored: Sequence[StoredTable
     statements = []
     for table in stored:
         if table.name not in made:
-            continue  # Evaluated, and not wanted.
+            continue  # Not wanted.
         view = f"{table.name.layer}.{_identifier(table.name.name)}"
         if table.comment:
             statements.append(f"COMMENT ON VIEW {view} IS {literal(table.comment)}")

@@ -299,7 +299,7 @@ def test_output_that_nobody_reads_to_its_end_is_no_failure(filled: Path, world: 
         text=True,
         timeout=60,
     )
-    assert (done.stdout, done.stderr) == ("range\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "range\n", "")
 
 
 # -- status and quarantine -----------------------------------------------------------------------
