@@ -19,6 +19,8 @@ from intel_assets.cli import ask, build, doctor, export, keep, lookup, serve, st
 from intel_assets.cli.verbosity import set_verbosity, verbosity
 from intel_assets.errors import IntelError, UsageError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="intel",
     help="An intelligence lakehouse: fetch, keep, check and ask threat feeds and more.",
@@ -60,13 +62,15 @@ def main() -> None:
     """Run the command; a failure is at most three lines and an exit code."""
     try:
         code = app(prog_name="intel", standalone_mode=False)
+        if code == _INTERRUPTED:  # What Typer makes of an interrupt.
+            raise typer.Abort
         sys.exit(code if isinstance(code, int) else 0)
     except IntelError as error:
         _fail(type(error).__name__, error.what, error.do, error.exit_code)
     except TyperException as error:
         _fail("UsageError", *_said(error), UsageError.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("Stopped", "what was written so far stands.", "", 130)
+    except typer.Abort:
+        _fail("Stopped", "what was written so far stands.", "", _INTERRUPTED)
     except SystemExit as left:
         # Typer makes a failure of a reader that has seen enough, as `| head` has.
         if isinstance(left.__context__, BrokenPipeError):

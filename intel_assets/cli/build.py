@@ -15,6 +15,7 @@ import typer
 
 from intel_assets.cli import ask, rollout, status
 from intel_assets.cli.launching import Work, finish, launching, say
+from intel_assets.cli.side_by_side import launch_all
 from intel_assets.clock import Clock, parse_day
 from intel_assets.errors import UpstreamError, UsageError
 from intel_assets.lakehouse.format import check_format
@@ -51,20 +52,18 @@ def run(
     with demo_world(settings):
         days = days_of(first, last, clock)
         chosen = _chosen(settings, sources or [])
-        with launching(settings) as launcher:
-            fetched: set[date] = set()
-            for spec in chosen:
-                wanted = _askable(spec, days, clock().date(), named=bool(first or last))
-                if not wanted and spec.kind == "state":
-                    say(f"{spec.name}: a state feed, it can only be asked today.")
-                    # Whoever names it wants something of it.
-                    launcher.worst = max(launcher.worst, UpstreamError.exit_code if sources else 0)
-                elif not wanted:
-                    say(f"{spec.name}: it begins on {spec.start}.")
-                launcher.fetch(spec, wanted)
-                fetched |= set(wanted)
-            launcher.gold(sorted(fetched))
-        _end(settings, launcher.worst)
+        worst, asks = 0, {}
+        for spec in chosen:
+            wanted = _askable(spec, days, clock().date(), named=bool(first or last))
+            if wanted:
+                asks[spec.name] = wanted
+            elif spec.kind == "state":
+                say(f"{spec.name}: a state feed, it can only be asked today.")
+                # Whoever names it wants something of it.
+                worst = max(worst, UpstreamError.exit_code if sources else 0)
+            else:
+                say(f"{spec.name}: it begins on {spec.start}.")
+        _end(settings, max(worst, launch_all(settings, asks)))
 
 
 def land(

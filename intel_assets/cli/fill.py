@@ -102,7 +102,10 @@ def fill(
         return 0
     with launching(settings) as launcher:
         for step in plan.steps:
-            (launcher.fetch if step.kind == "fetch" else launcher.replay)(spec, step.days)
+            if step.kind == "fetch":
+                launcher.fetch(spec.name, step.days)
+            else:
+                launcher.replay(spec, step.days)
         launcher.gold(sorted({day for step in plan.steps for day in step.days}))
     finish(settings, launcher.worst)
     _sum_up(spec, present.look(settings, [spec], everything=True), days)

@@ -40,9 +40,22 @@ def say(text: str) -> None:
     _say.print(text, markup=False)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        line: What to say of it.
+        exit_code: What a command that launched it exits with.
+    """
+
+    line: str
+    exit_code: int
+
+
 @dataclass
 class Launcher:
-    """Launches runs in this process, one after the other, and says how each ended.
+    """Launches runs in this process, one after the other.
 
     Attributes:
         worst: The worst exit code of what was done so far.
@@ -53,31 +66,35 @@ class Launcher:
     _definitions: dg.Definitions | None = None
     worst: int = 0
 
-    def fetch(self, spec: SourceSpec, days: Sequence[date]) -> None:
-        """Take days of a source through Dagster, as many in a run as one may have."""
-        self._launch(spec.name, days)
+    def fetch(self, source: str, days: Sequence[date]) -> None:
+        """Take days of a source through Dagster, and say how each run ended."""
+        self._tell(source, days)
 
     def gold(self, days: Sequence[date]) -> None:
         """Build days of the tables over several sources, after these."""
         from intel_assets.orchestration.jobs import GOLD
 
-        self._launch(GOLD, days)
+        self._tell(GOLD, days)
 
-    def _launch(self, job: str, days: Sequence[date]) -> None:
+    def _tell(self, job: str, days: Sequence[date]) -> None:
+        with _say.status(job):
+            for ended in self.launch(job, days):
+                say(ended.line)
+                self.worst = max(self.worst, ended.exit_code)
+
+    def launch(self, job: str, days: Sequence[date]) -> Iterator[Ended]:
+        """Take days of a job through Dagster, as many in a run as one may have."""
         from intel_assets.definitions import build_definitions
         from intel_assets.orchestration.runs import chunks, launch
 
         if self._definitions is None:
             self._definitions = build_definitions(settings=self.engine.settings)
-        # One after the other: Dagster's logging deadlocks when two threads of a process run jobs.
-        # Where runs are processes (the UI, the daemon), sources go side by side.
         for first, last in chunks(days):
             began = time.monotonic()
-            with _say.status(f"{job} {first}..{last}"):
-                outcome = launch(self._definitions, self.instance, job, first, last)
+            outcome = launch(self._definitions, self.instance, job, first, last)
             seconds = time.monotonic() - began
-            say(f"{job} {first}..{last}: {outcome.message or 'done'} ({seconds:.1f} s)")
-            self.worst = max(self.worst, outcome.exit_code)
+            line = f"{job} {first}..{last}: {outcome.message or 'done'} ({seconds:.1f} s)"
+            yield Ended(line, outcome.exit_code)
 
     def replay(self, spec: SourceSpec, days: Sequence[date]) -> None:
         """Build days of a source again from landing."""

@@ -67,6 +67,9 @@ def launch(
         name: The job: a source's, or `gold`.
         first: The first day.
         last: The last day.
+
+    Raises:
+        KeyboardInterrupt: If somebody interrupted it; the run is recorded as failed.
     """
     job = definitions.resolve_job_def(name)
     result = job.execute_in_process(
@@ -78,6 +81,9 @@ def launch(
             "dagster/asset_partition_range_end": last.isoformat(),
         },
     )
+    # Dagster makes a failure like any other of it, and whoever launches would go on.
+    if any(_interrupted(event) for event in result.all_events):
+        raise KeyboardInterrupt
     message, exit_code = _failure(result)
     return RunOutcome(name, first, last, result.run_id, message, exit_code)
 
@@ -98,6 +104,11 @@ def report(
             event_specific_data=event,
         )
         instance.report_dagster_event(evaluation, run_id=run_id)
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error if event.is_step_failure else None
+    return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:

@@ -36,10 +36,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory, world: Simulator) -> Path:
         "urlhaus": [date(2025, 6, 8)],
     }
     with open_engine(settings) as engine:
-        for spec in registry.load():
+        for spec in registry.load(list(days)):
             with engine.upstream(spec) as upstream:
-                asked = days.get(spec.name, [engine.lake.clock().date()])
-                list(engine.pipeline(spec, "test").materialize(asked, upstream))
+                list(engine.pipeline(spec, "test").materialize(days[spec.name], upstream))
     return folder
 
 

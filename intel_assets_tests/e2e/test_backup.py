@@ -168,6 +168,7 @@ def test_a_backup_made_while_runs_write_brings_back_what_was_known_and_runs_go_o
     assert_known(lake, everything)
 
 
+@pytest.mark.slow
 def test_a_backup_brings_back_every_table_the_journal_and_past_versions(
     make_lake: MakeLake, feed: Feed, tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ def test_a_backup_brings_back_every_table_the_journal_and_past_versions(
     assert_known(lake, expected)
 
 
+@pytest.mark.slow
 def test_a_second_backup_copies_only_what_is_new_also_after_upkeep(
     make_lake: MakeLake, feed: Feed, tmp_path: Path
 ) -> None:
@@ -214,6 +216,7 @@ def test_a_second_backup_copies_only_what_is_new_also_after_upkeep(
     assert_known(lake, expected)
 
 
+@pytest.mark.slow
 def test_an_unfinished_backup_is_still_the_one_before(
     make_lake: MakeLake, feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +247,7 @@ def test_an_unfinished_backup_is_still_the_one_before(
     assert_known(other, now)
 
 
+@pytest.mark.slow
 def test_a_first_backup_that_died_is_taken_up_again(
     make_lake: MakeLake, feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +292,7 @@ def test_what_is_there_is_moved_aside_by_force_alone_and_tenants_stay(
         brought_back(tenant, tmp_path / "backup", force=True)
 
 
+@pytest.mark.slow
 def test_a_table_made_anew_and_a_lake_set_back_get_their_own_folder(
     make_lake: MakeLake, feed: Feed, tmp_path: Path
 ) -> None:
@@ -337,6 +342,7 @@ def test_a_damaged_table_and_a_damaged_body_are_told_and_the_rest_is_saved(
     assert set(saved(lake, backup, verify=True).left) == {"cleaned.broken"}
 
 
+@pytest.mark.slow
 def test_a_damaged_backup_is_refused_before_anything_is_touched(
     make_lake: MakeLake, feed: Feed, tmp_path: Path
 ) -> None:
@@ -359,6 +365,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_touched(
     refused(lambda folder: (folder / MANIFEST).write_text("{"))
 
 
+@pytest.mark.slow
 def test_a_file_that_the_lake_lost_is_in_the_backup_before_or_its_table_is_left_out(
     make_lake: MakeLake, feed: Feed, tmp_path: Path
 ) -> None:
@@ -416,6 +423,7 @@ def test_places_that_are_none_are_refused(make_lake: MakeLake, feed: Feed, tmp_p
     assert not (tmp_path / "backup").exists()
 
 
+@pytest.mark.slow
 def test_a_body_that_left_landing_leaves_the_backup(
     make_lake: MakeLake, feed: Feed, tmp_path: Path
 ) -> None:
@@ -542,6 +550,7 @@ def command(
     return run
 
 
+@pytest.mark.slow
 def test_the_commands_save_and_bring_back_the_lake_dagster_and_the_limits_of_hosts(
     command: Callable[..., str], make_lake: MakeLake, feed: Feed, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path, canary: str) -> None
         assert_absent_below(canary, tmp_path)
 
 
+@pytest.mark.slow
 def test_no_fault_brings_a_key_to_light(
     canary: str,
     tmp_path: Path,

@@ -147,6 +147,7 @@ def test_an_outcome_is_recorded_when_it_changes_and_not_otherwise(
     assert lake.sql("FROM ops.checks").height == first.height
 
 
+@pytest.mark.slow
 def test_numbers_that_move_while_a_day_lasts_are_not_recorded_each_time(
     make_lake: MakeLake, played: Simulator
 ) -> None:
@@ -163,6 +164,7 @@ def test_numbers_that_move_while_a_day_lasts_are_not_recorded_each_time(
     assert [row["value"] for row in outcomes(lake, "volume", day)] == [values[0], last]
 
 
+@pytest.mark.slow
 def test_a_list_that_stays_the_same_for_too_long_is_stale(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:

@@ -194,6 +194,7 @@ def test_a_file_that_cannot_be_written_is_said(ask: Intel, tmp_path: Path, form:
     assert f"{out} cannot be written: No such file or directory." in answer.err
 
 
+@pytest.mark.slow
 def test_a_long_table_is_cut_and_says_so(ask: Intel):
     answer = ask("sql", "FROM range(2000)")
     assert len(answer.out.splitlines()) == show.MOST_ROWS + 1
@@ -235,12 +236,14 @@ def test_history_shows_more_than_what_holds(ask: Intel):
     assert counts[1] > counts[0] > 0
 
 
+@pytest.mark.slow
 def test_explain_shows_a_plan_and_runs_nothing(ask: Intel):
     answer = ask("sql", "SELECT count(*) FROM cleaned.tweetfeed, range(1000000000)", "--explain")
     assert answer.code == 0
     assert "DELTA_SCAN" in answer.out
 
 
+@pytest.mark.slow
 def test_a_runaway_query_is_ended(ask: Intel):
     began = time.monotonic()
     answer = ask("sql", "SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b",
@@ -284,11 +287,13 @@ def test_a_table_that_is_not_there_is_answered_with_those_that_are_near(ask: Int
     assert "Did you mean raw.tweetfeed" in answer.err
 
 
+@pytest.mark.slow
 def test_the_tables_can_be_listed_as_the_help_says(ask: Intel):
     answer = ask("sql", "SELECT schema, name FROM (SHOW ALL TABLES)", "--format", "csv")
     assert "cleaned,urlhaus" in answer.out.splitlines()
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_to_its_end_is_no_failure(filled: Path, world: Simulator):
     command = f"{INTEL} sql 'FROM range(3000000)' --format csv | head -1"
     done = subprocess.run(
@@ -312,8 +317,11 @@ def test_status_says_how_each_layer_stands(ask: Intel):
     assert "(demo)" in title
     names = ["source", "layer", "days", "first", "last", "rows", "rejected", "missing", "failed"]
     assert head.split() == [*names, "written"]
+    held = ["tweetfeed", "urlhaus"]
+    never = [name for name in registry.names() if name not in held]
     assert [row.split()[:2] for row in rows] == [
-        [name, layer] for name in registry.names() for layer in ("raw", "cleaned", "aggregated")
+        *([name, layer] for name in held for layer in ("raw", "cleaned", "aggregated")),
+        *([name, "never"] for name in never),
     ]
 
 
@@ -333,6 +341,7 @@ def test_status_of_an_empty_lake_lists_the_sources(intel: Intel):
     assert listed[-len(registry.names()) :] == registry.names()
 
 
+@pytest.mark.slow
 def test_a_later_attempt_that_fails_takes_nothing_away_from_the_status(
     intel: Intel, tmp_path: Path
 ):
@@ -421,6 +430,7 @@ def test_a_folder_without_dagsters_settings_is_said(intel: Intel, tmp_path: Path
     assert f"There is no dagster.yaml in {tmp_path}." in answer.err
 
 
+@pytest.mark.slow
 def test_a_source_that_refuses_is_an_upstream_failure(intel: Intel, world: Simulator):
     number = world.faults.add("unauthorized", times=None)
     try:
@@ -476,6 +486,7 @@ def test_a_lake_that_is_a_file_is_a_storage_failure(intel: Intel, tmp_path: Path
     assert_short(intel("status", environment={"INTEL_LAKE": str(tmp_path / "file")}), 6)
 
 
+@pytest.mark.slow
 def test_a_damaged_table_is_named_and_the_others_answer(intel: Intel, tmp_path: Path):
     sample = ROOT / "data" / "samples" / "tweetfeed_20250311.csv"
     assert intel("land", "tweetfeed", str(sample), "--day", "2025-03-11").code == 0
@@ -510,6 +521,7 @@ def test_a_defect_is_called_one_and_exits_with_1(intel: Intel, monkeypatch: pyte
 # -- filling -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_land_replay_and_status_tell_the_same_story(intel: Intel):
     sample = ROOT / "data" / "samples" / "tweetfeed_20250311.csv"
     at = "2025-03-12T08:00:00Z"
@@ -524,6 +536,7 @@ def test_land_replay_and_status_tell_the_same_story(intel: Intel):
     assert "2025-03-12T08:00:00Z" in intel("sql", known, "--format", "csv").out
 
 
+@pytest.mark.slow
 def test_a_body_received_today_can_be_landed_as_of_today(intel: Intel):
     sample = ROOT / "data" / "samples" / "tweetfeed_20250311.csv"
     today = f"{datetime.now(UTC):%Y-%m-%d}"
@@ -531,6 +544,7 @@ def test_a_body_received_today_can_be_landed_as_of_today(intel: Intel):
     assert intel("land", "tweetfeed", str(sample), *arguments).code == 0
 
 
+@pytest.mark.slow
 def test_a_state_feed_is_asked_for_today_alone(intel: Intel, world: Simulator):
     world.forget_requests()
     answer = intel("run", "ipsum")
@@ -558,6 +572,7 @@ def test_a_run_ends_with_the_table_and_leaves_the_shipped_database(intel: Intel,
     assert (tmp_path / "lake" / "intel.duckdb").is_file()
 
 
+@pytest.mark.slow
 def test_a_secret_is_never_said(intel: Intel, world: Simulator, tmp_path: Path):
     """With a key of its own the played host refuses; the key stands in the address."""
     own = {"ABUSECH_AUTH_KEY": CANARY}
@@ -642,6 +657,7 @@ def test_doctor_finds_a_package_of_another_version(ask: Intel, monkeypatch: pyte
     assert _checks(answer)["duckdb"]["found"] == "1.5.4, wanted 1.5.5"
 
 
+@pytest.mark.slow
 def test_doctor_connects_and_says_valid(ask: Intel, filled: Path):
     before = sorted((filled / "lake").rglob("*"))
     found = _checks(ask("doctor", "--connect", "--json"))
@@ -650,6 +666,7 @@ def test_doctor_connects_and_says_valid(ask: Intel, filled: Path):
     assert sorted((filled / "lake").rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "state", "said"),
     [

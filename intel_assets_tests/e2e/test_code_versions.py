@@ -59,6 +59,7 @@ def days_of(lake: TestLake) -> list:
     return sorted(set(lake.table("raw.urlhaus")["day"]))
 
 
+@pytest.mark.slow
 def test_a_replay_with_a_mended_parser_changes_what_it_reads_and_not_when_it_was_known(
     lake: TestLake,
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_replay_with_a_mended_parser_changes_what_it_reads_and_not_when_it_was
     assert lake.table("raw.urlhaus", as_of=NOON).equals(lake.table("raw.urlhaus"))
 
 
+@pytest.mark.slow
 def test_cleaned_aggregated_and_the_journal_follow_the_mended_parser(lake: TestLake) -> None:
     before = lake.table("cleaned.urlhaus")
     lake.replay(MENDED, days_of(lake))
@@ -103,6 +105,7 @@ def test_cleaned_aggregated_and_the_journal_follow_the_mended_parser(lake: TestL
     assert set(versions["digests"]) == {2}
 
 
+@pytest.mark.slow
 def test_the_parsers_change_back_gives_the_first_tables_again(lake: TestLake) -> None:
     before = lake.tables("urlhaus", history=True)
     lake.replay(MENDED, days_of(lake))
@@ -123,6 +126,7 @@ def test_a_new_clean_is_applied_to_raw_that_did_not_change(lake: TestLake, dump:
     assert after["cleaned.urlhaus"].select(same).equals(before["cleaned.urlhaus"].select(same))
 
 
+@pytest.mark.slow
 def test_a_body_that_the_first_version_did_not_understand_is_read_by_the_second(
     make_lake: MakeLake, dump: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_read_only_lake_is_refused_by_name_and_left_as_it_is(
     assert_sound(place, spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 16, 32, 64, 96])
 def test_a_disk_that_fills_up_loses_nothing_at_whatever_write_it_happens(
     left: int, place: Place, simulator: Simulator
@@ -104,6 +105,7 @@ def test_a_new_lake_on_a_full_disk_is_refused_by_name(place: Place) -> None:
     assert caught.value.exit_code == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 16, 64, 160])
 def test_a_full_spool_is_no_fault_of_the_source(
     left: int, tmp_path: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch

@@ -147,6 +147,7 @@ def test_a_fault_that_stays_fails_the_days_and_touches_nothing(
     _assert_a_good_run_completes(place, spec, simulator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), GARBLED)
 def test_a_body_that_nobody_understands_is_evidence_and_touches_nothing(
     name: str, kind: str, place: Place, simulator: Simulator
@@ -171,6 +172,7 @@ def test_a_body_that_nobody_understands_is_evidence_and_touches_nothing(
     _assert_a_good_run_completes(place, spec, simulator)
 
 
+@pytest.mark.slow
 def test_a_garbled_line_of_tweetfeed_never_passes_for_a_record(
     place: Place, simulator: Simulator
 ) -> None:

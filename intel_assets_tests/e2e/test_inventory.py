@@ -142,6 +142,7 @@ def test_the_real_inventory_of_tweetfeed_comes_to_exactly_its_states(
     assert dict(runs.filter(pl.col("attempt") > 1).iter_rows()) == {2: 20, 3: 20}
 
 
+@pytest.mark.slow
 def test_a_day_that_is_restored_upstream_is_picked_up_by_itself(
     upstream: Upstream, make_lake: MakeLake
 ) -> None:

@@ -178,6 +178,7 @@ def test_a_shorter_log_still_shows_every_moment_of_the_retention(layout: Layout)
         assert then.select("day", "number").rows() == long_valid
 
 
+@pytest.mark.slow
 def test_the_log_is_cut_by_upkeep_alone(layout: Layout) -> None:
     table = table_with_small_files(layout)
     folder = Path(layout.table_uri("raw", "small"))

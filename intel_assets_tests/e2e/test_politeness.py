@@ -25,6 +25,7 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
+@pytest.mark.slow
 def test_four_processes_at_once_keep_to_the_rate_of_a_host(
     tmp_path: Path, simulator: Simulator
 ) -> None:
@@ -41,6 +42,7 @@ def test_four_processes_at_once_keep_to_the_rate_of_a_host(
     assert_sound(place, quick("tweetfeed"))
 
 
+@pytest.mark.slow
 def test_a_slow_rate_is_a_space_between_requests_over_all_processes(
     tmp_path: Path, simulator: Simulator
 ) -> None:
@@ -53,6 +55,7 @@ def test_a_slow_rate_is_a_space_between_requests_over_all_processes(
     assert simulator.most_in_a_window(HOST, 1.0) <= 2
 
 
+@pytest.mark.slow
 def test_a_breaker_that_one_process_opened_holds_back_all_of_them_and_says_until_when(
     tmp_path: Path, simulator: Simulator
 ) -> None:
@@ -79,6 +82,7 @@ def test_a_breaker_that_one_process_opened_holds_back_all_of_them_and_says_until
     assert states == {"complete"}
 
 
+@pytest.mark.slow
 def test_windows_of_a_source_are_fetched_side_by_side(tmp_path: Path, simulator: Simulator) -> None:
     place = Place(tmp_path, simulator.url)
     simulator.faults.add("timeout", host=HOST, times=4)
@@ -89,6 +93,7 @@ def test_windows_of_a_source_are_fetched_side_by_side(tmp_path: Path, simulator:
     assert max(moments) - min(moments) < 3.0
 
 
+@pytest.mark.slow
 def test_a_source_whose_host_hangs_does_not_hold_up_another(
     tmp_path: Path, simulator: Simulator
 ) -> None:

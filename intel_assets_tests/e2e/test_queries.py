@@ -73,6 +73,7 @@ def _alert(layout: Layout) -> None:
     Table(layout, ALERTS).append(pl.DataFrame([row, over], schema=ALERTS.schema), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.stem)
 def test_every_saved_query_runs_and_has_an_answer(saved: Callable[[str], Rows], query: Path):
     assert saved(query.stem)

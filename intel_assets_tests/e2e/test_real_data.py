@@ -147,6 +147,7 @@ def test_the_day_in_numbers_is_what_the_recorded_dump_says(
     assert number["reporters"] == len({row["reporter"] for row in rows})
 
 
+@pytest.mark.slow
 def test_another_kind_of_record_is_refused_and_kept_as_evidence(
     make_lake: MakeLake, dumps: list[Path], samples: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_a_lake_may_stand_in_a_folder_whose_name_has_a_space(
     assert lake.table("raw.urlhaus").height == sum(len(rows_of(file)) for file in dumps)
 
 
+@pytest.mark.slow
 def test_landing_the_same_dumps_again_commits_nothing(
     make_lake: MakeLake, dumps: list[Path]
 ) -> None:
@@ -199,6 +201,7 @@ def test_landing_the_same_dumps_again_commits_nothing(
     assert_none_unaccounted(lake, "urlhaus")
 
 
+@pytest.mark.slow
 def test_every_recorded_tweetfeed_day_arrives_over_http(
     make_lake: MakeLake, day_files: dict[date, Path], samples: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_lake_on_s3_says_what_a_local_one_says(
     assert_same(remote.tables(name, history=True), before)
 
 
+@pytest.mark.slow
 def test_an_unchanged_body_commits_nothing_on_s3(
     make_lake: MakeLake, played: Simulator, bucket: dict[str, str]
 ) -> None:
@@ -79,6 +80,7 @@ def test_an_unchanged_body_commits_nothing_on_s3(
     assert "not_modified" in set(lake.sql("FROM ops.fetches")["outcome"])
 
 
+@pytest.mark.slow
 def test_writers_at_once_on_s3_lose_nothing(
     make_lake: MakeLake, played: Simulator, bucket: dict[str, str]
 ) -> None:

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from intel_assets.ingest.documents import Window
 from intel_assets_tests.conftest import NOON, MakeLake, TestLake, unhurried
@@ -40,6 +41,7 @@ def test_a_body_withdraws_only_records_of_those_that_it_holds(make_lake: MakeLak
     assert held(lake) == {("ann", "198.18.0.1"), ("bob", "198.18.0.3"), ("eve", "198.18.0.4")}
 
 
+@pytest.mark.slow
 def test_bodies_of_some_records_give_the_same_table_in_any_order(
     make_lake: MakeLake, tmp_path: Path
 ):

@@ -56,6 +56,7 @@ def states(lake: TestLake) -> Mapping[tuple[date, str], str]:
     return {(r["day"], r["layer"]): r["state"] for r in rows.iter_rows(named=True)}
 
 
+@pytest.mark.slow
 def test_each_day_is_the_whole_snapshot_of_that_day(make_lake: MakeLake, played: Simulator) -> None:
     lake = make_lake(played)
     for day in (TODAY, TOMORROW):
@@ -74,6 +75,7 @@ def test_each_day_is_the_whole_snapshot_of_that_day(make_lake: MakeLake, played:
     )
 
 
+@pytest.mark.slow
 def test_what_a_later_snapshot_of_the_day_lacks_is_withdrawn_from_that_day(
     make_lake: MakeLake, played: Simulator
 ) -> None:
@@ -95,6 +97,7 @@ def test_what_a_later_snapshot_of_the_day_lacks_is_withdrawn_from_that_day(
     assert told["parsed"] == sum(told[n] for n in ("added", "changed", "unchanged", "duplicates"))
 
 
+@pytest.mark.slow
 def test_a_body_that_is_unchanged_on_a_new_day_is_that_days_whole_snapshot(
     make_lake: MakeLake, played: Simulator
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_body_that_is_unchanged_on_a_new_day_is_that_days_whole_snapshot(
     assert_same(lake.tables("ipsum"), before)
 
 
+@pytest.mark.slow
 def test_asking_again_on_the_same_day_for_an_unchanged_body_commits_nothing(
     make_lake: MakeLake, played: Simulator
 ) -> None:
@@ -135,6 +139,7 @@ def test_asking_again_on_the_same_day_for_an_unchanged_body_commits_nothing(
     assert outcomes.to_list() == ["fetched"] + ["not_modified"] * 3
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_returns_to_an_older_body_is_that_body(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:
@@ -147,6 +152,7 @@ def test_a_snapshot_that_returns_to_an_older_body_is_that_body(
     assert addresses(lake, TODAY, as_of=NOON + timedelta(hours=1)) == {"192.0.2.1", "192.0.2.3"}
 
 
+@pytest.mark.slow
 def test_snapshots_landed_in_any_order_give_the_same_days(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:
@@ -206,6 +212,7 @@ def test_a_body_that_comes_after_midnight_is_the_next_days(
     assert addresses(lake, TOMORROW)
 
 
+@pytest.mark.slow
 def test_a_file_is_landed_as_the_snapshot_of_the_day_that_it_is_said_to_be(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:
@@ -219,6 +226,7 @@ def test_a_file_is_landed_as_the_snapshot_of_the_day_that_it_is_said_to_be(
     assert lake.table("quarantine.ipsum")["value"].to_list() == ["nonsense here"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["empty", "wrong_content_type"])
 def test_a_list_that_is_suddenly_empty_or_a_page_withdraws_nothing(
     kind: str, make_lake: MakeLake, played: Simulator
@@ -315,6 +323,7 @@ def test_every_recorded_day_of_an_address_list_arrives_over_http(
     assert_every_row_is_accounted_for(lake, "threatfox_ips")
 
 
+@pytest.mark.slow
 def test_a_recorded_collapse_is_seen_on_its_day_and_not_on_the_next(
     make_lake: MakeLake, recorded_days: dict[date, Path]
 ) -> None:
@@ -333,6 +342,7 @@ def test_a_recorded_collapse_is_seen_on_its_day_and_not_on_the_next(
     }
 
 
+@pytest.mark.slow
 def test_a_recorded_ipsum_arrives_with_its_numbers(make_lake: MakeLake, samples: Path) -> None:
     lake = make_lake()
     file = samples / "threat" / "ip_reputation" / "ipsum_2026-08-22.txt.gz"

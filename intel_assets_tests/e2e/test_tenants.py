@@ -22,6 +22,7 @@ def below(folder: Path) -> set[str]:
     return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 def test_a_tenants_run_writes_nothing_outside_its_root(
     played: Simulator, make_lake: MakeLake, tmp_path: Path
 ) -> None:
@@ -48,6 +49,7 @@ def test_the_lakes_own_catalog_does_not_see_a_tenant(
         connection.sql("FROM raw.tweetfeed")
 
 
+@pytest.mark.slow
 def test_two_tenants_and_the_lake_itself_know_nothing_of_each_other(
     played: Simulator, make_lake: MakeLake, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def _fault(world: Simulator, kind: str, host: str) -> Iterator[None]:
 # -- gaps ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_gaps_are_ranges_with_what_is_done_about_them(look: Intel):
     answer = look("gaps", "tweetfeed")
     assert answer.code == 0
@@ -107,6 +108,7 @@ def test_gaps_are_ranges_with_what_is_done_about_them(look: Intel):
     assert line.rstrip().endswith("not asked for yet")
 
 
+@pytest.mark.slow
 def test_gaps_without_a_daemon_say_that_nothing_fills_them(look: Intel):
     assert "`intel backfill SOURCE` fills now." in look("gaps").err
 
@@ -218,6 +220,7 @@ def test_the_story_for_machines_has_every_part(look: Intel):
     assert [row["state"] for row in told["history"]] == ["complete"]
 
 
+@pytest.mark.slow
 def test_the_story_of_a_failure_names_the_error(watch: Intel, world: Simulator):
     with _fault(world, "unauthorized", "raw.githubusercontent"):
         assert watch("run", "tweetfeed", "--from", "2025-05-02", "--to", "2025-05-02").code == 4
@@ -267,6 +270,7 @@ def test_a_backfill_shows_its_plan_and_asks_nobody_when_dry(look: Intel, world: 
     assert world.requests == []
 
 
+@pytest.mark.slow
 def test_a_backfill_fills_what_is_missing_and_nothing_else(watch: Intel, world: Simulator):
     days = ["--from", "2025-05-01", "--to", "2025-05-03"]
     assert watch("run", "tweetfeed", "--from", "2025-05-02", "--to", "2025-05-02").code == 0
@@ -285,6 +289,7 @@ def test_a_backfill_fills_what_is_missing_and_nothing_else(watch: Intel, world: 
     assert recorded.out.split()[1:] == ["2025-05-01", "2025-05-02", "2025-05-03"]
 
 
+@pytest.mark.slow
 def test_a_backfill_of_everything_asks_for_whole_days_too(watch: Intel, world: Simulator):
     days = ["--from", "2025-05-01", "--to", "2025-05-02"]
     assert watch("backfill", "tweetfeed", *days).code == 0
@@ -293,6 +298,7 @@ def test_a_backfill_of_everything_asks_for_whole_days_too(watch: Intel, world: S
     assert len(world.requests) == 2
 
 
+@pytest.mark.slow
 def test_a_backfill_says_what_is_still_missing_and_why(watch: Intel, world: Simulator):
     with _fault(world, "unauthorized", "raw.githubusercontent"):
         answer = watch("backfill", "tweetfeed", "--from", "2025-05-01", "--to", "2025-05-02")
@@ -301,6 +307,7 @@ def test_a_backfill_says_what_is_still_missing_and_why(watch: Intel, world: Simu
     assert "2025-05-01..2025-05-02: missing" in answer.err
 
 
+@pytest.mark.slow
 def test_a_backfill_builds_what_was_received_again_without_asking(
     watch: Intel, world: Simulator, tmp_path: Path
 ):
@@ -414,6 +421,7 @@ def test_a_source_is_switched_off_with_a_reason_and_on_again(watch: Intel, world
     assert all(r["on"] for r in json.loads(watch("source", "list", "--json").out))
 
 
+@pytest.mark.slow
 def test_a_run_of_all_leaves_out_what_is_off_and_says_why(watch: Intel):
     off = {"INTEL_SOURCES": "ipsum,urlhaus", "INTEL_DISABLED": "urlhaus"}
     answer = watch("run", environment=off)
@@ -479,6 +487,7 @@ def test_status_before_any_coverage_goes_by_what_the_partitions_came_to(ask: Int
     assert rows["tweetfeed"]["rows"] > 0
 
 
+@pytest.mark.slow
 def test_a_run_records_how_every_day_stands(watch: Intel):
     assert watch("run", "ipsum", environment=FIVE).code == 0
     count = (
@@ -623,6 +632,7 @@ def _beat(instance: dg.DagsterInstance, at: datetime) -> None:
         instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), kind, "id", []))
 
 
+@pytest.mark.slow
 def test_an_alert_that_could_not_be_delivered_is_a_problem(watch: Intel, tmp_path: Path):
     assert watch("run", "ipsum").code == 0
     only = {"INTEL_SOURCES": "ipsum"}

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from intel_assets.lakehouse.ops import Journal
 from intel_assets.simulator.server import Simulator
@@ -41,6 +42,7 @@ def test_dagster_counts_exactly_the_poisoned_day_as_failed(month: Month):
         assert sorted(day for day, s in found.items() if s == "materialized") == month.good
 
 
+@pytest.mark.slow
 def test_the_failure_names_the_source_the_day_and_the_reason(month: Month):
     message = month.outcome.message or ""
     assert "tweetfeed: 1 of 30 days failed" in message
@@ -117,6 +119,7 @@ def test_the_lake_says_of_the_poisoned_day_what_dagster_says(month: Month):
     ]
 
 
+@pytest.mark.slow
 def test_a_rerun_heals_the_day_and_leaves_the_data_versions_of_the_others_as_they_were(
     installation: Installation, simulator: Simulator
 ):
@@ -135,6 +138,7 @@ def test_a_rerun_heals_the_day_and_leaves_the_data_versions_of_the_others_as_the
         assert set(installation.statuses(*names).values()) == {"materialized"}
 
 
+@pytest.mark.slow
 def test_a_rerun_with_unchanged_data_commits_nothing_and_still_names_the_version_it_stands_in(
     installation: Installation,
 ):
@@ -176,6 +180,7 @@ def test_an_empty_day_is_a_materialization_of_no_rows(
         assert event.metadata["dagster/partition_row_count"].value == 0
 
 
+@pytest.mark.slow
 def test_one_fetch_of_the_dump_materializes_every_day_asked_for(
     installation: Installation, simulator: Simulator
 ):
@@ -186,6 +191,7 @@ def test_one_fetch_of_the_dump_materializes_every_day_asked_for(
     assert found >= {str(day) for day in days}
 
 
+@pytest.mark.slow
 def test_records_without_a_day_are_kept_and_make_no_materialization(
     installation: Installation, simulator: Simulator
 ):

@@ -46,6 +46,7 @@ def test_gold_follows_every_feed_that_tells_by_itself(feeds_daily: GoldSpec):
         assert set(spec.sources) in (telling, set())
 
 
+@pytest.mark.slow
 def test_gold_counts_what_the_cleaned_tables_hold(lake: TestLake, feeds_daily: GoldSpec):
     list(build(lake.engine.lake, feeds_daily, [*DAYS, TODAY], "run"))
     found = lake.sql(
@@ -68,6 +69,7 @@ def test_gold_without_any_of_its_sources_is_an_empty_day(
     assert (result.rows, result.written) == (0, False)
 
 
+@pytest.mark.slow
 def test_building_gold_again_writes_nothing(lake: TestLake, feeds_daily: GoldSpec):
     first = list(build(lake.engine.lake, feeds_daily, DAYS, "run"))
     again = list(build(lake.engine.lake, feeds_daily, DAYS, "again"))
@@ -77,6 +79,7 @@ def test_building_gold_again_writes_nothing(lake: TestLake, feeds_daily: GoldSpe
     assert again[0].delta_version == first[0].delta_version
 
 
+@pytest.mark.slow
 def test_only_the_days_that_changed_are_written(
     lake: TestLake, feeds_daily: GoldSpec, played: Simulator
 ):
@@ -98,6 +101,7 @@ def test_only_the_days_that_changed_are_written(
     }
 
 
+@pytest.mark.slow
 def test_gold_as_of_a_moment_is_evaluated_over_what_was_known(
     lake: TestLake, feeds_daily: GoldSpec, played: Simulator
 ):

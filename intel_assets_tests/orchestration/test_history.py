@@ -161,6 +161,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Old]:
         yield Old(instance, tmp_path)
 
 
+@pytest.mark.slow
 def test_old_runs_go_but_for_those_that_say_last_how_something_stands(old: Old) -> None:
     superseded = [old.run("p0", "v1"), old.run("p0", "v2"), old.run("p1", "v1", bad=True)]
     superseded += [old.run("p3", bad=True), old.run(None, "v1")]

@@ -173,6 +173,7 @@ def test_a_run_that_is_not_ours_is_left_alone(
     assert status(instance, run) is DagsterRunStatus.STARTED
 
 
+@pytest.mark.slow
 def test_a_run_is_never_seen_unheld_while_it_lives(
     instance: dg.DagsterInstance, settings: Settings
 ) -> None:

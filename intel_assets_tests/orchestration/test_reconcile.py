@@ -63,6 +63,7 @@ def world(played: Simulator, make_lake: MakeLake) -> Iterator[World]:
         yield found
 
 
+@pytest.mark.slow
 def test_what_the_lake_holds_and_dagster_does_not_know_is_told_to_it(world: World):
     for layer, name in (
         ("raw", "urlhaus"),
@@ -109,6 +110,7 @@ def test_rows_deleted_by_hand_come_back(world: World):
     assert world.raw().equals(before)
 
 
+@pytest.mark.slow
 def test_a_table_put_back_to_an_older_copy_is_built_again(
     world: World, played: Simulator, tmp_path: Path
 ):

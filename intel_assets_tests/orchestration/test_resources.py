@@ -18,6 +18,7 @@ def _materialize(asset: dg.AssetsDefinition) -> dg.ExecuteInProcessResult:
     return dg.materialize([asset], resources=resources, raise_on_error=False)
 
 
+@pytest.mark.slow
 def test_the_duckdb_resource_hands_out_the_catalog(installation: Installation):
     days = published_days(2)
     installation.run("tweetfeed", days)

@@ -71,6 +71,7 @@ def lake(make_lake: MakeLake, tmp_path: Path) -> TestLake:
     return lake
 
 
+@pytest.mark.slow
 def test_snapshots_say_what_came_stayed_went_and_came_back(lake: TestLake):
     made(lake, *days(1, 2, 3, 4, 5, 6))
     one, two, three, four, six = days(1, 2, 3, 4, 6)
@@ -90,6 +91,7 @@ def test_snapshots_say_what_came_stayed_went_and_came_back(lake: TestLake):
     assert changes(lake, "198.18.0.3") == [(three, "added"), (four, "gone")]
 
 
+@pytest.mark.slow
 def test_days_built_one_by_one_say_the_same_as_all_at_once(lake: TestLake):
     every = days(1, 2, 3, 4, 5, 6)
     for day in reversed(every):
@@ -99,6 +101,7 @@ def test_days_built_one_by_one_say_the_same_as_all_at_once(lake: TestLake):
     assert lake.table("aggregated.sightings").equals(single)
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_what_the_sql_says_as_of_now(lake: TestLake, tmp_path: Path):
     post(lake, tmp_path, days(3)[0], "198.18.0.9", "198.18.0.1")
     made(lake, *days(1, 2, 3, 4, 5, 6))
@@ -129,6 +132,7 @@ def known(lake: TestLake, tmp_path: Path) -> TestLake:
     return lake
 
 
+@pytest.mark.slow
 def test_feeds_that_repeat_others_make_nothing_more_certain(known: TestLake):
     # TweetFeed alone, and one of the two that repeat each other: 1 - 0.5 * 0.5.
     both = indicator(known, "198.18.0.1")
@@ -140,12 +144,14 @@ def test_feeds_that_repeat_others_make_nothing_more_certain(known: TestLake):
     assert indicator(known, "10.0.0.1")["evidence"] == 0
 
 
+@pytest.mark.slow
 def test_what_every_list_dropped_is_withdrawn(known: TestLake):
     assert indicator(known, "198.18.0.2")["status"] == "withdrawn"
     assert indicator(known, "198.18.0.2")["evidence"] == 0
     assert indicator(known, "198.18.0.1")["status"] == "active"
 
 
+@pytest.mark.slow
 def test_a_warninglist_suppresses_and_says_why(known: TestLake):
     found = indicator(known, "198.18.0.8")
     assert found["suppressed"] is True
@@ -153,6 +159,7 @@ def test_a_warninglist_suppresses_and_says_why(known: TestLake):
     assert indicator(known, "198.18.0.9")["suppressed"] is False
 
 
+@pytest.mark.slow
 def test_confidence_fades_with_time_and_as_of_a_moment_it_is_what_it_was(known: TestLake):
     now = indicator(known, "198.18.0.9")
     seen = now["last_seen"]
@@ -165,6 +172,7 @@ def test_confidence_fades_with_time_and_as_of_a_moment_it_is_what_it_was(known: 
     assert len(set(told)) == 3
 
 
+@pytest.mark.slow
 def test_nothing_that_came_later_changes_what_was_known(known: TestLake, tmp_path: Path):
     then = datetime.combine(days(6)[0], NOON.timetz()) + timedelta(hours=1)
     asked = "FROM aggregated.indicators ORDER BY ALL"

@@ -44,6 +44,7 @@ def small_files(installation: Installation) -> int:
     return len(found.file_uris())
 
 
+@pytest.mark.slow
 def test_the_job_keeps_tables_landing_and_history_and_says_in_numbers_what_it_did(
     installation: Installation,
 ) -> None:
@@ -62,6 +63,7 @@ def test_the_job_keeps_tables_landing_and_history_and_says_in_numbers_what_it_di
     assert journal.history(1)[0]["run_id"] == result.run_id
 
 
+@pytest.mark.slow
 def test_a_second_upkeep_or_one_beside_a_backup_goes_home(installation: Installation) -> None:
     filled(installation)
     before = small_files(installation)
@@ -75,6 +77,7 @@ def test_a_second_upkeep_or_one_beside_a_backup_goes_home(installation: Installa
     assert small_files(installation) <= 4
 
 
+@pytest.mark.slow
 def test_a_table_that_cannot_be_kept_fails_the_run_and_the_rest_is_done(
     installation: Installation,
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_table_that_cannot_be_kept_fails_the_run_and_the_rest_is_done(
     assert metadata(result, "history") is not None
 
 
+@pytest.mark.slow
 def test_old_runs_are_forgotten_after_so_many_days(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ def _figures(outcome: Outcome) -> dict[str, float]:
     return dict(outcome.figures)
 
 
+@pytest.mark.slow
 def test_bulk_takes_every_record_all_the_way_and_says_time_and_memory(tmp_path: Path):
     outcome = bulk.run(rows=1_000, rounds=1, cache=tmp_path)
 

@@ -127,6 +127,7 @@ def test_the_rows_of_an_alert_come_in_order() -> None:
     assert len(states) == 2
 
 
+@pytest.mark.slow
 def test_what_fails_is_tried_again_with_growing_pauses_and_given_up() -> None:
     post = Post(SLACK)
     post.wrong(NOW, "a")
@@ -238,6 +239,7 @@ a_tick = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(ticks=st.lists(a_tick, max_size=12))
 def test_whatever_fails_every_row_is_told_in_order_or_given_up(ticks: list[Any]) -> None:

@@ -320,6 +320,7 @@ def test_a_slow_channel_does_not_hold_the_others(watch: Watch, hook: Hook) -> No
     assert took < QUICK.budget + 2 * QUICK.seconds + 1
 
 
+@pytest.mark.slow
 def test_a_call_ends_in_time_and_the_rest_goes_with_the_next(watch: Watch, mails: Mails) -> None:
     mails.slow = 0.3
     watch.channels = mailing(mails.port)

@@ -59,6 +59,7 @@ def test_a_finding_opens_an_alert_that_says_all_of_it() -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_stands_is_told_again_after_4_hours_then_12_then_daily() -> None:
     told = Told()
     said = {}
@@ -248,6 +249,7 @@ FOLLOWS = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(steps=st.lists(a_step, max_size=25), seed=st.integers())
 def test_whatever_happens_the_ledger_keeps_its_promises(

@@ -187,6 +187,7 @@ def test_ranges_hold_every_day_once_and_cost_what_the_days_cost(
 # -- progress ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(worlds())
 def test_where_something_can_be_done_something_is(world: World) -> None:
@@ -199,6 +200,7 @@ def test_where_something_can_be_done_something_is(world: World) -> None:
     assert len(asks(world)) == min(world.limits.runs, len(able))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(worlds())
 def test_what_is_not_asked_for_waits_for_something_that_is_named(world: World) -> None:
@@ -213,6 +215,7 @@ def test_what_is_not_asked_for_waits_for_something_that_is_named(world: World) -
             assert all(one.why and one.days > 0 for one in held)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_same_states_give_the_same_plan_in_whatever_order(world: World, random: Random) -> None:

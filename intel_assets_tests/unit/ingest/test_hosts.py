@@ -72,6 +72,7 @@ def run_together(*works: tuple[Callable[..., None], tuple[object, ...]]) -> None
     assert [process.exitcode for process in processes] == [0] * len(processes)
 
 
+@pytest.mark.slow
 def test_a_host_never_sees_more_than_its_rate_from_four_processes(
     host: Host, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_host_never_sees_more_than_its_rate_from_four_processes(
     assert busiest_second(moments) <= 5
 
 
+@pytest.mark.slow
 def test_a_slow_host_is_not_asked_faster_either(host: Host, tmp_path: Path) -> None:
     def script(_: Seen, connection: object) -> None:
         time.sleep(0.4)
@@ -237,6 +239,7 @@ def _try(path: Path, others: int) -> None:
         (path / f"refused-{os.getpid()}").touch()
 
 
+@pytest.mark.slow
 def test_one_trial_over_all_processes(tmp_path: Path) -> None:
     failing(HostLedger(tmp_path / "l.db", system_clock, threshold=1, cooldown=0.1), 1)
     time.sleep(0.15)
@@ -277,6 +280,7 @@ def _open_at(path: Path, moment: float) -> None:
     HostLedger(path / "new" / "l.db", system_clock).wait_turn("h", 100)
 
 
+@pytest.mark.slow
 def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
     run_together(*[(_open_at, (tmp_path, time.time() + 1.5))] * 6)
 

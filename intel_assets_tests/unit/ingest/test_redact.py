@@ -53,6 +53,7 @@ def test_a_secret_is_found_however_it_is_written(written: str) -> None:
     assert shown.endswith(" after")
 
 
+@pytest.mark.slow
 @given(st.text(min_size=4), st.text(), st.text(), st.integers(0, 16))
 def test_no_secret_survives_in_any_encoding(
     secret: str, before: str, after: str, which: int

@@ -580,6 +580,7 @@ def test_columns_carry_their_comment_and_their_class(root: Path, connect: Open) 
 # speed
 
 
+@pytest.mark.slow
 def test_sixty_tables_connect_in_half_a_second(tmp_path: Path) -> None:
     schema = Schema(
         [
@@ -664,6 +665,7 @@ def test_a_reader_keeps_its_shipped_file_while_it_is_replaced(root: Path) -> Non
         assert ids(con, "cleaned.y") == ["y"]
 
 
+@pytest.mark.slow
 def test_writers_of_the_shipped_file_at_the_same_time_leave_a_whole_one(root: Path) -> None:
     program = (
         "import sys; from intel_assets.lakehouse.catalog import Catalog; "
@@ -690,6 +692,7 @@ def test_a_lake_at_a_uri_has_no_shipped_file() -> None:
 # extensions
 
 
+@pytest.mark.slow
 def test_extensions_are_put_where_any_duckdb_finds_them(tmp_path: Path) -> None:
     program = (
         "import duckdb; from intel_assets.lakehouse import extensions; "
@@ -722,6 +725,7 @@ def test_an_extension_that_no_package_carries_is_a_clear_error() -> None:
 # s3
 
 
+@pytest.mark.slow
 def test_a_lake_at_a_uri_is_asked_like_a_folder_and_tells_no_key(root: Path) -> None:
     program = """
 import json, sys

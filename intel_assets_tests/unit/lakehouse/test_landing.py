@@ -160,6 +160,7 @@ def test_only_digests_are_keys(landing: Landing, digest: str) -> None:
         landing.exists(digest)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_body(landing: Landing) -> None:
     chunk = random.Random(2).randbytes(CHUNK)
     tracemalloc.start()

@@ -367,6 +367,7 @@ def _write_many(folder: str, ready: Any, told: Any, number: int, own: Sequence[i
         told.put(repr(error))
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     """Ranges of more than 20 days of their own, a day that all share, a table not there yet."""
     count, length = 3, 25

@@ -94,6 +94,7 @@ def test_the_hashes_are_those_of_all_values_and_of_a_composites_parts(
     assert lines == expected
 
 
+@pytest.mark.slow
 def test_an_event_changes_some_days_later_and_says_so(
     simulator: Simulator, client: httpx.Client
 ) -> None:

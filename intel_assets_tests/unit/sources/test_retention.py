@@ -110,6 +110,7 @@ def assert_as_known(world: World, known: dict[datetime | None, dict[str, pl.Data
         assert_same(tables, known[moment])
 
 
+@pytest.mark.slow
 def test_a_body_that_said_nothing_new_goes_step_by_step(world: World) -> None:
     world.take()
     world.now += NIGHT
@@ -220,6 +221,7 @@ def test_for_ever_is_for_ever_and_brings_back_what_was_going(world: World) -> No
     assert len(world.bodies()) == 2
 
 
+@pytest.mark.slow
 def test_a_body_that_comes_again_while_it_is_going_stays(world: World) -> None:
     world.take()
     world.now += NIGHT
@@ -237,6 +239,7 @@ def test_a_body_that_comes_again_while_it_is_going_stays(world: World) -> None:
     assert_as_known(world, known)
 
 
+@pytest.mark.slow
 def test_a_body_that_comes_again_after_it_went_is_one_like_any_other(world: World) -> None:
     world.take()
     world.now += NIGHT
@@ -257,6 +260,7 @@ def test_a_body_that_comes_again_after_it_went_is_one_like_any_other(world: Worl
     assert world.night() == Purged("urlhaus")  # it brought a record back
 
 
+@pytest.mark.slow
 def test_no_body_goes_while_raw_has_a_hole(world: World) -> None:
     for _ in range(2):
         world.take()
@@ -274,6 +278,7 @@ def test_no_body_goes_while_raw_has_a_hole(world: World) -> None:
     assert world.night().aside == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["set_aside", "drop"])
 def test_a_step_that_dies_in_the_middle_is_taken_up_again(
     world: World, step: str, monkeypatch: pytest.MonkeyPatch
@@ -308,6 +313,7 @@ def test_a_step_that_dies_in_the_middle_is_taken_up_again(
     assert_as_known(world, known)
 
 
+@pytest.mark.slow
 def test_an_empty_day_stays_empty_when_the_bodies_that_said_so_are_gone(world: World) -> None:
     quiet = DAYS[1]
     world.records = {n: r for n, r in world.records.items() if n % 3 != 1}

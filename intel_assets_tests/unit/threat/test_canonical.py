@@ -51,6 +51,7 @@ def test_a_form_takes_any_text_and_stays_as_it_is(form: Form, values: list[str |
     assert all(found is None for found, value in zip(once, values, strict=True) if value is None)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(LIKELY | st.builds("{}{}/{}".format, st.just("http://"), LIKELY, LIKELY))
 def test_a_url_has_a_host_in_form_or_is_none(value: str) -> None:
@@ -66,6 +67,7 @@ def test_a_url_has_a_host_in_form_or_is_none(value: str) -> None:
         assert place.isascii()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(TEXTS, min_size=2, max_size=6))
 def test_a_value_has_the_same_form_in_any_company(values: list[str | None]) -> None:

@@ -66,6 +66,7 @@ def values(selection: Selection) -> set[str]:
     return set(selection.indicators["indicator"])
 
 
+@pytest.mark.slow
 def test_nothing_leaves_that_terms_scope_or_sense_forbid(lake: TestLake):
     found = selected(lake)
     assert values(found) == {"198.18.4.0/25", "198.18.4.128/25", "evil.example", "198.18.0.2"}
@@ -77,6 +78,7 @@ def test_nothing_leaves_that_terms_scope_or_sense_forbid(lake: TestLake):
     assert found.sources == {"ipsum": "The Unlicense", "tweetfeed": "CC0 1.0"}
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_by_name_leaves(lake: TestLake):
     open_pulse = selected(lake, restricted=["otx"])
     assert "open.example.com" in values(open_pulse)
@@ -85,6 +87,7 @@ def test_what_is_asked_for_by_name_leaves(lake: TestLake):
     assert "amber.example.com" in values(amber)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wanted", [{"types": ["ip"]}, {"tlp": "white"}, {"restricted": ["nobody"]}]
 )
@@ -93,6 +96,7 @@ def test_what_makes_no_sense_is_refused(lake: TestLake, wanted: dict[str, object
         selected(lake, **wanted)
 
 
+@pytest.mark.slow
 def test_a_list_says_as_of_when_it_is_and_what_was_left_out(lake: TestLake):
     found = selected(lake)
     text = list(blocklist.lines(found, "plain"))
@@ -103,6 +107,7 @@ def test_a_list_says_as_of_when_it_is_and_what_was_left_out(lake: TestLake):
     assert set(text) - set(head) == values(found)
 
 
+@pytest.mark.slow
 def test_each_form_holds_what_it_can(lake: TestLake):
     found = selected(lake)
     forms = {
@@ -136,6 +141,7 @@ def test_collapsed_ranges_hold_the_same_addresses(ranges: list[str]) -> None:
     assert len(found) <= len(set(ranges))
 
 
+@pytest.mark.slow
 def test_a_bundle_is_valid_stix_and_always_the_same(lake: TestLake):
     found = selected(lake, restricted=["otx"], tlp="amber")
     text = "".join(stix.pieces(found))
@@ -151,6 +157,7 @@ def test_a_bundle_is_valid_stix_and_always_the_same(lake: TestLake):
     assert marking.name == "TLP:AMBER"
 
 
+@pytest.mark.slow
 def test_an_indicator_is_valid_until_its_confidence_falls_below_the_threshold(lake: TestLake):
     row = selected(lake).indicators.filter(indicator="198.18.0.2").row(0, named=True)
     until = stix.valid_until(row)

@@ -53,6 +53,7 @@ def test_a_recorded_catalogue_is_read_whole(samples: Path, tmp_path: Path):
     )
 
 
+@pytest.mark.slow
 def test_changes_in_place_and_removals_stand_in_the_history(
     samples: Path, tmp_path: Path, make_lake: MakeLake
 ):
@@ -86,6 +87,7 @@ def test_changes_in_place_and_removals_stand_in_the_history(
     ]
 
 
+@pytest.mark.slow
 def test_versions_landed_in_any_order_give_the_same_history(
     samples: Path, tmp_path: Path, make_lake: MakeLake
 ):
@@ -134,6 +136,7 @@ def test_a_catalogue_that_is_not_whole_is_refused(tmp_path: Path):
         SPEC.parse(landed(path))
 
 
+@pytest.mark.slow
 def test_an_unchanged_catalogue_is_the_snapshot_of_another_day(
     make_lake: MakeLake, played: Simulator
 ):
@@ -155,6 +158,7 @@ def test_an_unchanged_catalogue_is_the_snapshot_of_another_day(
     assert outcomes.to_list() == ["fetched", "not_modified", "not_modified"]
 
 
+@pytest.mark.slow
 def test_the_played_catalogue_changes_in_place_and_loses_entries(
     make_lake: MakeLake, played: Simulator
 ):

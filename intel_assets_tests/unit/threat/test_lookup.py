@@ -58,6 +58,7 @@ def asked(lake: TestLake, text: str) -> Answer:
         return look_up(connection, text)
 
 
+@pytest.mark.slow
 def test_every_feed_and_stretch_is_told(lake: TestLake):
     (hit,) = asked(lake, "198.18.0[.]2").hits
     one, two, three, four = days(17, 18, 19, 20)
@@ -72,6 +73,7 @@ def test_every_feed_and_stretch_is_told(lake: TestLake):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "found", "relation"),
     [
@@ -91,6 +93,7 @@ def test_what_a_value_lies_in_is_a_hit_and_says_so(
     assert (hit.facts["indicator"], hit.relation) == (found, relation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["198.18.5.1", "evil.example.org", "notevil.example", "x"])
 def test_what_nobody_tells_of_is_no_hit(lake: TestLake, text: str):
     assert asked(lake, text).hits == []

@@ -158,6 +158,7 @@ def errors(results: list[DayResult]) -> set[type[IntelError]]:
     return {type(result.error) for result in results if result.error}
 
 
+@pytest.mark.slow
 def test_each_event_comes_again_when_it_changed_itself(
     feed: Feed, host: Simulator, make_lake: MakeLake
 ):
@@ -194,6 +195,7 @@ def test_each_event_comes_again_when_it_changed_itself(
     assert asked(host) == []
 
 
+@pytest.mark.slow
 def test_an_event_that_fails_keeps_no_other_from_coming_and_its_window_open(
     feed: Feed, host: Simulator, make_lake: MakeLake
 ):
@@ -221,6 +223,7 @@ def test_an_event_that_fails_keeps_no_other_from_coming_and_its_window_open(
     assert {name for _, name in held(lake)} == {f"{name}.example" for name in [*names, "good"]}
 
 
+@pytest.mark.slow
 def test_a_version_that_a_cache_still_gives_is_not_taken_for_the_new_one(
     feed: Feed, host: Simulator, make_lake: MakeLake
 ):
@@ -252,6 +255,7 @@ def test_a_feed_of_many_events_is_asked_for_a_window_at_a_time(
     assert asked(host) == [uuid(f"{n}") for n in (11, 10, 9, 8, 7)]
 
 
+@pytest.mark.slow
 def test_the_recorded_feed_comes_whole_over_http_and_once(samples: Path, make_lake: MakeLake):
     days = [date(2026, 8, 9) + timedelta(days=n) for n in range(14)]
     with Simulator(recordings=samples / "threat/tweetfeed_misp_feed") as host:
@@ -267,6 +271,7 @@ def test_the_recorded_feed_comes_whole_over_http_and_once(samples: Path, make_la
     assert lake.table("raw.circl_osint").height == 5_179
 
 
+@pytest.mark.slow
 def test_the_played_feed_changes_and_comes_late(make_lake: MakeLake, played: Simulator):
     lake = make_lake(played)
     assert set(states(lake.fetch(QUICK, DAYS)).values()) <= DONE

@@ -260,6 +260,7 @@ def records(lake: TestLake) -> pl.DataFrame:
     return held.select("record_id", "record_digest", "day").sort("record_id")
 
 
+@pytest.mark.slow
 def test_all_pages_come_and_what_a_pulse_loses_is_withdrawn(make_lake: MakeLake, played: Simulator):
     lake = make_lake(played)
     results = lake.fetch(QUICK, DAYS)
@@ -292,6 +293,7 @@ def test_all_pages_come_and_what_a_pulse_loses_is_withdrawn(make_lake: MakeLake,
     assert gone["pulse_id"].n_unique() == gone.height
 
 
+@pytest.mark.slow
 def test_a_504_on_page_7_costs_no_page_before_it(
     make_lake: MakeLake, played: Simulator, monkeypatch: pytest.MonkeyPatch
 ):

@@ -203,6 +203,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 PIECES = ["1.2.3.4", "/24", "/32", "/128", "::", "2001:db8", ".", "/", "evil", "example"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES)))
 def test_a_canonical_indicator_stays_as_it_is(pieces: list[str]) -> None:
     once = pl.DataFrame({"entry": ["".join(pieces)]}).select(entry=indicator(pl.col("entry")))

@@ -55,6 +55,7 @@ def recorded_lists(
     return pl.concat([recorded_list(file, folder) for file in files])
 
 
+@pytest.mark.slow
 def test_the_recorded_lists_are_read_whole(recorded_lists: pl.DataFrame, samples: Path):
     files = sorted((samples / "threat/warninglists").glob("*.json*"))
     assert recorded_lists["list"].n_unique() == len(files) == 24
@@ -81,6 +82,7 @@ def hits(lists: pl.DataFrame, *indicators: tuple[str, str, str | None]) -> pl.Da
         return connection.sql(HITS.read_text("utf-8")).pl()
 
 
+@pytest.mark.slow
 def test_the_recorded_addresses_of_threatfox_meet_the_lists_as_published(
     recorded_lists: pl.DataFrame, samples: Path
 ):
@@ -150,6 +152,7 @@ def test_an_indicator_meets_an_entry_as_its_list_says(
     assert hits(lists, (indicator, kind, host))["list"].to_list() == expected
 
 
+@pytest.mark.slow
 def test_lists_of_a_day_come_together_or_the_day_stays_open(make_lake: MakeLake, played: Simulator):
     lake = make_lake(played)
     once = replace(LISTS, policy=replace(UNHURRIED, attempts=1))
@@ -179,6 +182,7 @@ def test_what_is_no_list_is_refused(text: str, tmp_path: Path):
         LISTS.parse(landed(path))
 
 
+@pytest.mark.slow
 def test_versions_of_attack_stand_side_by_side(samples: Path, tmp_path: Path, make_lake: MakeLake):
     lake = make_lake()
     moments = []

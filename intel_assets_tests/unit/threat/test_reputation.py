@@ -130,6 +130,7 @@ def test_what_lies_behind_the_cut_is_not_withdrawn(tmp_path: Path, make_lake: Ma
     assert lake.table("cleaned.abuseipdb").height == 3
 
 
+@pytest.mark.slow
 def test_five_requests_a_day_are_made_and_no_more_also_after_a_restart(
     make_lake: MakeLake, played: Simulator
 ):

@@ -126,6 +126,7 @@ def test_a_gap_decides_how_many_days_are_asked_for(make_lake: MakeLake, played: 
     assert set(reached["until"]) == {NOON}
 
 
+@pytest.mark.slow
 def test_what_is_told_late_and_what_is_withdrawn_is_seen(make_lake: MakeLake, played: Simulator):
     lake = make_lake(played)
     days = [NOON.date() - timedelta(days=back) for back in range(6)]

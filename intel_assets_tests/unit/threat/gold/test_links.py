@@ -203,6 +203,7 @@ def lake(make_lake: MakeLake, tmp_path: Path) -> TestLake:
     return lake
 
 
+@pytest.mark.slow
 def test_feeds_tie_together_what_they_tell_of(lake: TestLake):
     (spec,) = [one for one in specs(links) if one.contract is LINKS]
     assert build_all(lake, [spec], [day(0)]) == {"indicator_links": 1}
@@ -226,6 +227,7 @@ def test_feeds_tie_together_what_they_tell_of(lake: TestLake):
     assert held(lake, "indicator_links", as_of=at(0))["indicator_links"].is_empty()
 
 
+@pytest.mark.slow
 def test_techniques_have_names_where_attack_is_there(lake: TestLake, tmp_path: Path):
     assert held(lake, "techniques")["techniques"].is_empty()
     path = tmp_path / "enterprise-attack.json"

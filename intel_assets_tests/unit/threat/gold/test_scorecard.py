@@ -283,6 +283,7 @@ def measures_of(rows: Rows, days: int) -> Iterator[tuple[Any, ...]]:
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(WORLDS)
 def test_who_was_first_and_by_how_much_is_as_defined(world: Any):
@@ -306,6 +307,7 @@ def test_no_sighting_is_no_score():
 # -- in a lake -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_what_the_sql_says_and_is_written_once(
     make_lake: MakeLake, tmp_path: Path
 ):

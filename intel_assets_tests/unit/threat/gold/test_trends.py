@@ -199,6 +199,7 @@ def test_what_is_usual_is_the_median_of_the_28_days_before(series: dict[int, int
 # -- in a lake -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_days_built_one_by_one_say_what_the_sql_says_as_of_now(make_lake: MakeLake, tmp_path: Path):
     lake = make_lake(clock=lambda: NOON)
     post(lake, tmp_path, 0, "198.18.0.1", "198.18.0.2")
@@ -223,6 +224,7 @@ def test_days_built_one_by_one_say_what_the_sql_says_as_of_now(make_lake: MakeLa
     assert told.filter(dimension="type")["new_indicators"].to_list() == [2, 3, 0]
 
 
+@pytest.mark.slow
 def test_a_day_that_comes_late_makes_what_follows_no_longer_new(
     make_lake: MakeLake, tmp_path: Path
 ):

@@ -1,0 +1,136 @@
+"""Runs of several sources at once, in processes of their own: how `intel run` fills a lake.
+
+Two threads of one process that run jobs deadlock in Dagster's logging (decision 15), and most of
+what a small day costs is Dagster's own work on its events, so it takes processes. Each loads
+Dagster once; the command itself only tells what they say.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from datetime import date
+from types import FrameType
+
+from rich.console import Console
+
+from intel_assets.cli.launching import Ended, Launcher, launching, say
+from intel_assets.cli.verbosity import set_verbosity, verbosity
+from intel_assets.settings import Settings
+
+MOST = 4
+"""More processes would wait for each other at Dagster's storage."""
+
+
+def launch_all(settings: Settings, asks: Mapping[str, Sequence[date]]) -> int:
+    """Take days of sources through Dagster, then the tables over several of them.
+
+    Args:
+        settings: Of the lake.
+        asks: The days to ask each source for.
+
+    Returns:
+        The worst exit code.
+
+    Raises:
+        IntelError: If the lake or Dagster's instance cannot be opened.
+    """
+    gold = sorted({day for days in asks.values() for day in days})
+    # The longest first, so that none is left to run alone at the end.
+    names = sorted(asks, key=lambda name: len(asks[name]), reverse=True)
+    processes = min(MOST, os.cpu_count() or 1, len(names))
+    if processes < 2:
+        with launching(settings) as launcher:
+            for name in names:
+                launcher.fetch(name, asks[name])
+            launcher.gold(gold)
+        return launcher.worst
+    pool = ProcessPoolExecutor(
+        processes,
+        multiprocessing.get_context("spawn"),
+        initializer=_open,
+        initargs=(settings, verbosity()),
+    )
+    with pool:
+        try:
+            ended = _run(pool, {name: asks[name] for name in names}, gold)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGINT)
+            raise
+    return max((one.exit_code for one in ended), default=0)
+
+
+def _run(
+    pool: ProcessPoolExecutor, asks: Mapping[str, Sequence[date]], gold: Sequence[date]
+) -> list[Ended]:
+    ended: list[Ended] = []
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    with errors.status(f"{len(asks)} sources") as status:
+        waiting = {pool.submit(_launch, name, days): name for name, days in asks.items()}
+        for number, future in enumerate(as_completed(waiting), 1):
+            ended += _tell(future.result())
+            status.update(f"{number} of {len(asks)} sources")
+        status.update("gold")
+        ended += _tell(pool.submit(_gold, gold).result())
+    return ended
+
+
+def _tell(ended: list[Ended]) -> list[Ended]:
+    for one in ended:
+        say(one.line)
+    return ended
+
+
+# -- in a process of the pool ----------------------------------------------------------------------
+
+
+class _Here:
+    """What a process of the pool holds open as long as it lives."""
+
+    stack = ExitStack()
+    launcher: Launcher
+    busy = False
+
+
+def _open(settings: Settings, verbose: int) -> None:
+    os.setpgid(0, 0)  # What the terminal interrupts is the command, which passes it on once.
+    signal.signal(signal.SIGINT, _interrupted)
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    set_verbosity(verbose)
+    _Here.launcher = _Here.stack.enter_context(launching(settings))
+
+
+def _launch(job: str, days: Sequence[date]) -> list[Ended]:
+    _Here.busy = True
+    try:
+        return list(_Here.launcher.launch(job, days))
+    finally:
+        _Here.busy = False
+
+
+def _gold(days: Sequence[date]) -> list[Ended]:
+    from intel_assets.orchestration.jobs import GOLD
+
+    return _launch(GOLD, days)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """End; a run that is going on is ended by Dagster first."""
+    if _Here.busy:
+        raise KeyboardInterrupt
+    os._exit(128 + number)
+
+
+def _end_with_the_command() -> None:
+    """Die with a command that was killed: nobody would know what this process still does."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
