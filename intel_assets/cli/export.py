@@ -20,7 +20,7 @@ from intel_assets.world import world_clock
 if TYPE_CHECKING:
     from intel_assets.threat.export.selection import Selection
 
-_TABLES = {TableName("aggregated", name) for name in ("indicators", "feeds")}
+_TABLES = {TableName("aggregated", name) for name in ("indicators", "feeds", "sightings")}
 
 export_app = typer.Typer(
     no_args_is_help=True,

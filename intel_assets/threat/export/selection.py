@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -60,7 +61,8 @@ class Selection:
     Attributes:
         moment: As of when.
         wanted: What was asked for.
-        indicators: Rows of `aggregated.indicators`, the surest first, then by name.
+        indicators: Rows of `aggregated.indicators`, the surest first, then by name; what they tell
+            (sources, tags, malware, threats) is what feeds tell that may be passed on.
         withheld: How many were left out, by reason.
         sources: The feeds that tell of what leaves, with their licences.
     """
@@ -72,23 +74,7 @@ class Selection:
     sources: dict[str, str]
 
 
-_REASONS = """
-    SELECT
-        *,
-        CASE
-            WHEN reserved THEN 'reserved address'
-            WHEN NOT detect THEN 'context, not for detection'
-            WHEN status <> 'active' THEN status
-            WHEN suppressed THEN 'suppressed by a warninglist'
-            WHEN confidence < ? THEN 'confidence too low'
-            WHEN list_position(?::VARCHAR[], tlp) > list_position(?::VARCHAR[], ?)
-                THEN 'sharing scope too narrow'
-            WHEN NOT (redistributable OR list_has_any(sources, ?::VARCHAR[]))
-                THEN 'terms forbid passing on'
-        END AS reason
-    FROM aggregated.indicators
-    WHERE len(?::VARCHAR[]) = 0 OR indicator_type IN (SELECT unnest(?::VARCHAR[]))
-"""
+_SELECTION = Path(__file__).with_name("selection.sql")
 
 
 def select(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Selection:
@@ -103,10 +89,15 @@ def select(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Selection:
     """
     feeds = dict(connection.execute("SELECT source, licence FROM aggregated.feeds").fetchall())
     wanted.check(list(feeds))
-    scopes, types = list(TLP), list(wanted.types)
     found = connection.execute(
-        _REASONS,
-        [wanted.min_confidence, scopes, scopes, wanted.tlp, list(wanted.restricted), types, types],
+        _SELECTION.read_text("utf-8"),
+        {
+            "restricted": list(wanted.restricted),
+            "types": list(wanted.types),
+            "scopes": list(TLP),
+            "tlp": wanted.tlp,
+            "min_confidence": wanted.min_confidence,
+        },
     ).pl()
     leaves = found.filter(pl.col("reason").is_null()).drop("reason")
     withheld = found.filter(pl.col("reason").is_not_null()).group_by("reason").len().sort("reason")

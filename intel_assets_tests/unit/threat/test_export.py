@@ -34,6 +34,7 @@ def lake(make_lake: MakeLake, tmp_path: Path) -> TestLake:
                 "id": "p",
                 "name": "P",
                 "tlp": scope,
+                "tags": ["campaign"],
                 "indicators": [
                     {
                         "id": n,
@@ -44,7 +45,11 @@ def lake(make_lake: MakeLake, tmp_path: Path) -> TestLake:
                 ],
             }
             for n, (scope, value) in enumerate(
-                [("amber", "amber.example.com"), ("white", "open.example.com")]
+                [
+                    ("amber", "amber.example.com"),
+                    ("white", "open.example.com"),
+                    ("white", "evil.example"),
+                ]
             )
         ]
     }
@@ -85,6 +90,18 @@ def test_what_is_asked_for_by_name_leaves(lake: TestLake):
     assert "amber.example.com" not in values(open_pulse)
     amber = selected(lake, restricted=["otx"], tlp="amber")
     assert "amber.example.com" in values(amber)
+
+
+@pytest.mark.slow
+def test_words_of_a_feed_stay_whose_terms_forbid_passing_on(lake: TestLake):
+    def told(**wanted: object) -> dict[str, object]:
+        rows = selected(lake, types=["domain"], **wanted).indicators.to_dicts()
+        row = next(row for row in rows if row["indicator"] == "evil.example")
+        return {name: row[name] for name in ("sources", "source_count", "tags")}
+
+    assert told() == {"sources": ["ipsum"], "source_count": 1, "tags": []}
+    everything = {"sources": ["ipsum", "otx"], "source_count": 2, "tags": ["campaign"]}
+    assert told(restricted=["otx"]) == everything
 
 
 @pytest.mark.slow
