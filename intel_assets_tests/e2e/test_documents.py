@@ -6,6 +6,7 @@ the file, as a reader would in one terminal. Blocks marked `text` are not, unles
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -35,6 +36,11 @@ DOCUMENTS = sorted(
     if "lake" not in file.relative_to(ROOT).parts
 )
 NOTEBOOKS = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("notebooks/*.ipynb"))
+# Of each pair of axes of a figure: whether it says what it shows, and whether there is something.
+DRAWN = (
+    "__import__('json').dumps([[bool(a.get_xlabel() or a.get_ylabel()), "
+    "bool(a.patches or a.images or a.lines or a.collections)] for a in plt.gcf().axes])"
+)
 # What runs until it is stopped, and how its port is named.
 SERVICES = {
     "make ui": "PORT=",
@@ -237,19 +243,27 @@ def test_a_notebook_runs_on_the_lake_that_the_readme_makes(
     intel = [sys.executable, "-m", "intel_assets.cli"]
     land = [line for block in blocks("README.md") for line in land_lines(block)]
     assert land, "the README lands the samples"
-    for command in [[*intel, "run", "urlhaus"], *([*intel, *line] for line in land)]:
+    run = [*intel, "run", "urlhaus", "tweetfeed", "threatfox", "ipsum", "threatfox_ips"]
+    for command in [run, *([*intel, *line] for line in land)]:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     path = ROOT / notebook
+    book = nbformat.read(path, as_version=4)
+    for cell in book.cells:
+        cell.source = cell.source.replace("plt.show()", f"print('drawn', {DRAWN}); plt.show()")
     client = NotebookClient(
-        nbformat.read(path, as_version=4),
+        book,
         timeout=300,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
     )
     done_book = client.execute()
     outputs = [out for cell in done_book.cells for out in cell.get("outputs", ())]
-    assert any("image/png" in out.get("data", {}) for out in outputs), "it shows a plot"
+    shown = sum("image/png" in out.get("data", {}) for out in outputs)
+    said = "".join(out.get("text", "") for out in outputs)
+    axes = [json.loads(found) for found in re.findall(r"drawn (\[.*\])", said)]
+    assert len(axes) == shown > 0, "it shows plots"
+    assert all(all(pair) for figure in axes for pair in figure), axes
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
