@@ -8,7 +8,7 @@ READY := .venv/.ready
 export DAGSTER_HOME := $(CURDIR)
 export INTEL_DAGSTER_STORAGE ?= $(CURDIR)/data/state/dagster
 
-.PHONY: help setup run ui test test-all check lock audit bench clean
+.PHONY: help setup run ui test test-slow test-all check lock audit bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -46,11 +46,14 @@ check: setup ## style, types, arrows, definitions, slow tests and coverage
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/dg check defs
 	$(BIN)/dagster definitions validate -w workspace.yaml
-	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=
+	$(MAKE) test-slow
 	$(BIN)/coverage report
 
-test-all: test ## all tests, slow ones too
-	@$(BIN)/python -m pytest -m slow
+test-slow: setup ## the tests that take longer; at the end those that want the machine for themselves
+	@$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist loadgroup --cov --cov-append --cov-report=
+	@$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=
+
+test-all: test test-slow ## all tests
 
 bench: setup ## measure against the bounds; results go to benchmarks/results
 	@$(BIN)/python -m benchmarks

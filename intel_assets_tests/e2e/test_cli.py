@@ -762,6 +762,7 @@ def _ten_years_of_sixty_sources() -> pl.DataFrame:
     return COVERAGE.conform(rows)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",

@@ -39,6 +39,7 @@ def test_backfill_tells_dagster_the_same_with_and_without_a_body():
     assert [bound.at_most for bound in outcome.bounds] == [1.5]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_start_is_measured_in_fresh_processes():
     outcome = start.run(rounds=1)

@@ -580,6 +580,7 @@ def test_columns_carry_their_comment_and_their_class(root: Path, connect: Open) 
 # speed
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_sixty_tables_connect_in_half_a_second(tmp_path: Path) -> None:
     schema = Schema(
