@@ -113,7 +113,9 @@ def _told_of(hit: Hit, asked: str) -> Iterator[str]:
     yield from (f"  {name}: {text}" for name, text in told.items() if text)
     yield f"  first told of by {facts['first_reporter']}"
     for row in hit.timeline:
-        days = f"{row['first_day']} to {row['last_day']}, {row['days']} days"
+        days = f"on {row['first_day']}"
+        if row["days"] > 1:
+            days = f"{row['first_day']} to {row['last_day']}, {row['days']} days"
         gone = f", gone on {row['gone_on']}" if row["gone_on"] else ""
         yield f"  {row['source']}: {days}{gone}"
 

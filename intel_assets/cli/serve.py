@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from intel_assets.settings import SIMULATOR_PORT, load_settings
 
 PORT = 3000
 _PATIENCE = 15.0
+_LOCATION = "intel_assets"
 
 
 def simulate(
@@ -58,22 +61,35 @@ def ui(
 
     with open_instance(settings):
         pass
-    with demo_world(settings):
+    with demo_world(settings), tempfile.TemporaryDirectory(prefix="intel-ui-") as folder:
         home = environment(settings)
         typer.echo(f"Dagster will be at http://127.0.0.1:{port}; stop it with Ctrl-C.", err=True)
+        # One server of the definitions for both. A daemon that reads them from a module starts
+        # one of its own every minute, which costs more than all else it does when nothing is due.
+        server = Path(folder) / "definitions.socket"
+        workspace = Path(folder) / "workspace.yaml"
+        named = {"grpc_server": {"socket": str(server), "location_name": _LOCATION}}
+        workspace.write_text(json.dumps({"load_from": [named]}), "utf-8")
         code = _serve(
             [
                 [
-                    *_python("dagster_webserver"),
-                    "-h",
-                    "127.0.0.1",
-                    "-p",
-                    str(port),
-                    *_workspace(home),
+                    *_python("dagster"),
+                    "code-server",
+                    "start",
+                    *("--socket", str(server)),
+                    *("--module-name", f"{_LOCATION}.definitions"),
+                    *("--location-name", _LOCATION),
                 ],
-                [*_python("dagster._daemon"), "run", *_workspace(home)],
+                [
+                    *_python("dagster_webserver"),
+                    *("-h", "127.0.0.1"),
+                    *("-p", str(port)),
+                    *("-w", str(workspace)),
+                ],
+                [*_python("dagster._daemon"), "run", *("-w", str(workspace))],
             ],
             home,
+            first=server,
         )
     sys.exit(code)
 
@@ -82,12 +98,16 @@ def _python(module: str) -> list[str]:
     return [sys.executable, "-m", module]
 
 
-def _workspace(home: Mapping[str, str]) -> list[str]:
-    return ["-w", str(Path(home["DAGSTER_HOME"]) / "workspace.yaml")]
+def _serve(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str], *, first: Path
+) -> int:
+    """Run services until one ends or this process is told to stop; leave none behind.
 
-
-def _serve(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> int:
-    """Run services until one ends or this process is told to stop; leave none behind."""
+    Args:
+        commands: The services.
+        environment: What they need in their environment.
+        first: What the first of them makes when the others can begin.
+    """
     stop = False
 
     def on_signal(*_: object) -> None:
@@ -96,19 +116,23 @@ def _serve(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) ->
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    # Own process groups: a Ctrl-C reaches this process alone, which then stops them in order.
-    services = [
-        subprocess.Popen(  # noqa: S603  (our own commands)
-            command, env={**os.environ, **environment}, start_new_session=True
-        )
-        for command in commands
-    ]
+    services: list[subprocess.Popen[bytes]] = []
     try:
         while not stop and all(service.poll() is None for service in services):
+            if not services or (first.exists() and len(services) < len(commands)):
+                # Own process groups: a Ctrl-C reaches this process alone, which then stops them
+                # in order.
+                services.append(
+                    subprocess.Popen(  # noqa: S603  (our own commands)
+                        commands[len(services)],
+                        env={**os.environ, **environment},
+                        start_new_session=True,
+                    )
+                )
             time.sleep(0.2)
         return next((service.returncode for service in services if service.returncode), 0)
     finally:
-        for service in services:
+        for service in reversed(services):
             _end(service)
 
 

@@ -21,9 +21,12 @@ def load(path: Path) -> Any:
     """Read a body: what it holds, or a list of its lines if each is a document of its own.
 
     Raises:
-        ParseError: With the first bad line, if it is cut off or no JSON.
+        ParseError: With the first bad line, if it is cut off or no JSON. Nothing is no JSON: who
+            has no records says so with an empty list.
     """
     text = path.read_text("utf-8-sig", errors="replace")
+    if not text.strip():
+        raise ParseError("line 1: the body is empty")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

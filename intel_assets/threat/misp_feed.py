@@ -299,7 +299,8 @@ def parse(document: Document) -> pl.LazyFrame:
     if document.path is None:
         raise ValueError("a document without a body cannot be parsed")
     if urlsplit(document.fetch.url).path.endswith("manifest.json"):
-        return json_records.frame([] if listed(document.path) else [], misp_events.COLUMNS)
+        listed(document.path)  # One that cannot be read is refused.
+        return json_records.frame([], misp_events.COLUMNS)
     rows = (row for one in misp_events.events(document.path) for row in misp_events.rows(one))
     return json_records.frame(rows, misp_events.COLUMNS)
 

@@ -169,7 +169,7 @@ def test_all_services_started_at_once_on_nothing_come_up_and_leave_nothing(
     assert [_up(port) for port in ports] == [True, True]
     assert set(_heads(tmp_path)) == {1}
     families = [_family(service) for service in services]
-    assert all(len(family) >= 3 for family in families)  # itself, webserver, daemon
+    assert all(len(family) >= 4 for family in families)  # itself, code server, webserver, daemon
     for service in services:
         service.send_signal(number)
     assert [service.wait(60) for service in services] == [0, 0]

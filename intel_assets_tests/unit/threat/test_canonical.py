@@ -27,7 +27,7 @@ def url_host(value: pl.Expr) -> pl.Expr:
     return canonical.urls(value).struct.field("host")
 
 
-FORMS = [canonical.refang, canonical.host, canonical.domain, canonical.ipv4, canonical.ipv6, url]
+FORMS = [canonical.refang, canonical.host, canonical.domain, canonical.ipv4, canonical.address, url]
 NAMES = [form.__name__ for form in FORMS]
 
 WORDS = """
