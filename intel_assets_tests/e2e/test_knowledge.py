@@ -36,7 +36,7 @@ from intel_assets_tests.conftest import (
     unhurried,
 )
 
-pytestmark = pytest.mark.xdist_group("knowledge")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("knowledge")]
 
 URLHAUS, TWEETFEED = unhurried("urlhaus"), unhurried("tweetfeed")
 HOURS = (0, 9, 50, 77)
@@ -170,7 +170,6 @@ def test_each_moment_keeps_its_own_truth_on_raw_cleaned_and_aggregated(
     assert held(watched.table("raw.urlhaus")) == everything[-1]
 
 
-@pytest.mark.slow
 def test_the_stored_aggregates_are_what_the_sql_says_of_now(
     watched: TestLake, original: Watched
 ) -> None:
@@ -189,14 +188,12 @@ def test_a_change_is_known_from_the_moment_it_was_received_and_not_before(
     assert_same(watched.tables("urlhaus", as_of=just_before), original.truths[MOMENTS[1]])
 
 
-@pytest.mark.slow
 def test_replay_changes_no_answer(watched: TestLake, original: Watched) -> None:
     results = watched.replay(URLHAUS, DAYS)
     assert {result.state for result in results} == {"complete"}
     assert_as_before(watched, original)
 
 
-@pytest.mark.slow
 def test_compaction_and_vacuum_change_no_answer(watched: TestLake, original: Watched) -> None:
     layout = watched.engine.settings.layout
     done = maintain(layout, retention=timedelta(0), shorter=True, run_id="upkeep")
@@ -205,7 +202,6 @@ def test_compaction_and_vacuum_change_no_answer(watched: TestLake, original: Wat
     assert_as_before(watched, original)
 
 
-@pytest.mark.slow
 def test_a_rebuild_from_landing_and_the_journal_gives_every_table_again(
     watched: TestLake, original: Watched
 ) -> None:
@@ -216,7 +212,6 @@ def test_a_rebuild_from_landing_and_the_journal_gives_every_table_again(
     assert_as_before(watched, original)
 
 
-@pytest.mark.slow
 def test_days_that_are_filled_later_were_not_known_before(
     played: Simulator, make_lake: MakeLake
 ) -> None:
@@ -250,7 +245,6 @@ def test_days_that_are_filled_later_were_not_known_before(
     assert_truths(lake, "tweetfeed", before)
 
 
-@pytest.mark.slow
 def test_an_unchanged_body_commits_nothing_whether_304_or_200(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:
@@ -275,7 +269,6 @@ def test_an_unchanged_body_commits_nothing_whether_304_or_200(
     assert_same(lake.tables("urlhaus"), before)
 
 
-@pytest.mark.slow
 def test_a_304_after_a_body_that_was_landed_between_restores_what_it_confirms(
     played: Simulator, make_lake: MakeLake, tmp_path: Path
 ) -> None:
@@ -297,9 +290,7 @@ def shuffled(seed: int, files: list[tuple[Path, datetime]]) -> list[tuple[Path, 
     return order
 
 
-@pytest.mark.parametrize(
-    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))]
-)
+@pytest.mark.parametrize("seed", range(1, 6))
 def test_overlapping_dumps_landed_in_any_order_give_identical_tables(
     make_lake: MakeLake, tmp_path: Path, seed: int
 ) -> None:
@@ -318,7 +309,6 @@ def test_overlapping_dumps_landed_in_any_order_give_identical_tables(
     assert_same(found[3], found[1])
 
 
-@pytest.mark.slow
 def test_dumps_received_at_one_moment_give_identical_tables_in_any_order(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:
@@ -341,7 +331,6 @@ def test_dumps_received_at_one_moment_give_identical_tables_in_any_order(
         assert_same(tables, found[0])
 
 
-@pytest.mark.slow
 def test_a_rolling_dump_that_moved_on_withdraws_nothing(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:
@@ -358,7 +347,6 @@ def test_a_rolling_dump_that_moved_on_withdraws_nothing(
     assert old["known_to"].null_count() == old.height
 
 
-@pytest.mark.slow
 def test_a_stale_dump_received_later_withdraws_nothing_that_was_added_since(
     make_lake: MakeLake, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from intel_assets.lakehouse.tables import Table
 from intel_assets.simulator.server import Simulator
 from intel_assets_tests.e2e.commands import ROOT, TODAY, Intel
 
+pytestmark = pytest.mark.slow
+
 QUERIES = sorted((ROOT / "docs" / "queries").glob("*.sql"))
 Rows = list[dict[str, str]]
 
@@ -73,7 +75,6 @@ def _alert(layout: Layout) -> None:
     Table(layout, ALERTS).append(pl.DataFrame([row, over], schema=ALERTS.schema), {})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.stem)
 def test_every_saved_query_runs_and_has_an_answer(saved: Callable[[str], Rows], query: Path):
     assert saved(query.stem)

@@ -16,7 +16,7 @@ from intel_assets.lakehouse.maintenance import maintain
 from intel_assets.simulator.server import Simulator
 from intel_assets_tests.conftest import NOON, MakeLake, TestLake, assert_same, unhurried
 
-pytestmark = pytest.mark.xdist_group("s3")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("s3")]
 
 TWEETFEED = unhurried("tweetfeed")
 DAYS = Window(NOON.date() - timedelta(days=5), NOON.date()).days
@@ -46,7 +46,7 @@ def on_s3(make_lake: MakeLake, played: Simulator, bucket: dict[str, str], name: 
     return make_lake(played, lake=f"s3://intel/{name}", storage_options=bucket)
 
 
-@pytest.mark.parametrize("name", ["tweetfeed", pytest.param("urlhaus", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["tweetfeed", "urlhaus"])
 def test_a_lake_on_s3_says_what_a_local_one_says(
     make_lake: MakeLake, played: Simulator, bucket: dict[str, str], name: str
 ) -> None:
@@ -67,7 +67,6 @@ def test_a_lake_on_s3_says_what_a_local_one_says(
     assert_same(remote.tables(name, history=True), before)
 
 
-@pytest.mark.slow
 def test_an_unchanged_body_commits_nothing_on_s3(
     make_lake: MakeLake, played: Simulator, bucket: dict[str, str]
 ) -> None:
@@ -80,7 +79,6 @@ def test_an_unchanged_body_commits_nothing_on_s3(
     assert "not_modified" in set(lake.sql("FROM ops.fetches")["outcome"])
 
 
-@pytest.mark.slow
 def test_writers_at_once_on_s3_lose_nothing(
     make_lake: MakeLake, played: Simulator, bucket: dict[str, str]
 ) -> None:
