@@ -1,4 +1,4 @@
-"""The command `export`: indicators as block lists, tables and STIX bundles."""
+"""The command `export`: indicators as block lists, tables, STIX bundles and MISP feeds."""
 
 from __future__ import annotations
 
@@ -81,6 +81,37 @@ def stix(
     from intel_assets.threat.export.stix import pieces
 
     _write(pieces(_select(types, min_confidence, tlp, include_restricted, as_of)), out)
+
+
+@export_app.command()
+def misp(
+    folder: Annotated[
+        Path, typer.Option("--out", "-o", help="The feed's folder; made if it is not there.")
+    ],
+    types: Types = "",
+    min_confidence: Least = 30.0,
+    tlp: Scope = "green",
+    include_restricted: Restricted = None,
+    as_of: AsOf = None,
+) -> None:
+    """Write a MISP feed: manifest, hashes and events in a folder that a MISP server can pull.
+
+    Written again into the same folder, only events that say something else get a new timestamp.
+    """
+    from intel_assets.threat.export.misp import write
+
+    selection = _select(types, min_confidence, tlp, include_restricted, as_of)
+    try:
+        count = write(selection, folder)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written: {error.strerror}.", "Name a folder that can be."
+        ) from None
+    left = selection.indicators.height - count
+    typer.echo(
+        f"{count:,} indicators in {folder}." + (f" MISP has no type for {left:,}." if left else ""),
+        err=True,
+    )
 
 
 @export_app.command()

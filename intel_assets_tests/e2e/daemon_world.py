@@ -154,6 +154,7 @@ class World:
     def start(self) -> None:
         """Start the daemon, and wait until its sensor looked."""
         before = time.time()
+        self.started[:] = [one for one in self.started if one.poll() is None or _family(one)]
         log = (self.folder / "daemon.log").open("ab")
         self.started.append(
             subprocess.Popen(
@@ -187,10 +188,13 @@ class World:
     def kill_all(self) -> None:
         """Kill the daemon, its code servers and all runs, as a power cut does."""
         for process in self.started:
-            for one in [*_family(process), process.pid]:
+            for one in _family(process):
                 with suppress(ProcessLookupError):
                     os.kill(one, signal.SIGKILL)
+            process.kill()
             process.wait(30)
+        # Their numbers are free now, and may be given to anybody's processes.
+        self.started.clear()
 
     def workers(self) -> list[psutil.Process]:
         """Return the processes of the runs."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 import stix2
 from hypothesis import given, settings
@@ -14,7 +17,8 @@ from hypothesis import strategies as st
 
 from intel_assets.errors import UsageError
 from intel_assets.lakehouse.catalog import Catalog
-from intel_assets.threat.export import blocklist, stix
+from intel_assets.threat import misp_events
+from intel_assets.threat.export import blocklist, misp, stix
 from intel_assets.threat.export.selection import Selection, Wanted, select
 from intel_assets_tests.conftest import NOON, MakeLake, TestLake, unhurried
 from intel_assets_tests.orchestration.test_sightings import days, made, post, snapshot
@@ -188,3 +192,38 @@ def test_a_pattern_cannot_be_broken_out_of(value: str):
     pattern = stix.pattern_of(value, "url")
     indicator = stix2.Indicator(pattern=pattern, pattern_type="stix", valid_from=NOON)
     assert indicator.pattern == pattern
+
+
+@pytest.mark.slow
+def test_a_misp_feed_is_read_back_as_it_was_and_says_anew_only_what_changed(
+    lake: TestLake, tmp_path: Path
+):
+    found, folder = selected(lake), tmp_path / "feed"
+    assert misp.write(found, folder) == found.indicators.height == 4
+
+    def told() -> dict[str, str]:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert {file.stem for file in folder.glob("*-*.json")} == set(manifest)
+        return {uuid: one["timestamp"] for uuid, one in manifest.items()}
+
+    first = told()
+    hashes = set((folder / "hashes.csv").read_text().splitlines())
+    read = [
+        (row["value"], uuid, row["type"], row["to_ids"])
+        for uuid in first
+        for event in misp_events.events(folder / f"{uuid}.json")
+        for row in misp_events.rows(event)
+    ]
+    assert {value for value, _, _, _ in read} == values(found)
+    assert {to_ids for _, _, _, to_ids in read} == {True}
+    assert {kind for _, _, kind, _ in read} == {"ip-dst", "domain"}
+    digests = {f"{hashlib.md5(value.encode()).hexdigest()},{uuid}" for value, uuid, _, _ in read}
+    assert digests == hashes
+
+    later = replace(found, moment=found.moment + timedelta(days=1))
+    misp.write(later, folder)
+    assert told() == first
+    fewer = replace(later, indicators=later.indicators.filter(pl.col("indicator_type") != "domain"))
+    assert misp.write(fewer, folder) == 3
+    assert told().items() < first.items()
+    assert not list(folder.glob(".*"))
