@@ -37,7 +37,7 @@ ui: setup ## open Dagster on this lake, at http://127.0.0.1:3000
 	@$(BIN)/intel ui $(if $(PORT),--port $(PORT))
 
 test: setup ## run the tests (under 5 minutes)
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup --cov --cov-report=
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup --cov --cov-report= --cov-fail-under=0
 
 check: setup ## style, types, arrows, definitions, slow tests and coverage
 	$(BIN)/ruff check .
@@ -50,8 +50,8 @@ check: setup ## style, types, arrows, definitions, slow tests and coverage
 	$(BIN)/coverage report
 
 test-slow: setup ## the tests that take longer; at the end those that want the machine for themselves
-	@$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist loadgroup --cov --cov-append --cov-report=
-	@$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=
+	@$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist loadgroup --cov --cov-append --cov-report= --cov-fail-under=0
+	@$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report= --cov-fail-under=0
 
 test-all: test test-slow ## all tests
 
