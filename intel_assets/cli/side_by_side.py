@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from contextlib import ExitStack
 from datetime import date
 from types import FrameType
@@ -25,6 +25,8 @@ from intel_assets.settings import Settings
 
 MOST = 4
 """More processes would wait for each other at Dagster's storage."""
+PATIENCE = 15.0
+"""Seconds that a run which is interrupted has to end."""
 
 
 def launch_all(settings: Settings, asks: Mapping[str, Sequence[date]]) -> int:
@@ -53,17 +55,11 @@ def launch_all(settings: Settings, asks: Mapping[str, Sequence[date]]) -> int:
     pool = ProcessPoolExecutor(
         processes,
         multiprocessing.get_context("spawn"),
-        initializer=_open,
+        initializer=_begin,
         initargs=(settings, verbosity()),
     )
     with pool:
-        try:
-            ended = _run(pool, {name: asks[name] for name in names}, gold)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                os.kill(child.pid or 0, signal.SIGINT)
-            raise
+        ended = _run(pool, {name: asks[name] for name in names}, gold)
     return max((one.exit_code for one in ended), default=0)
 
 
@@ -72,14 +68,31 @@ def _run(
 ) -> list[Ended]:
     ended: list[Ended] = []
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    with errors.status(f"{len(asks)} sources") as status:
-        waiting = {pool.submit(_launch, name, days): name for name, days in asks.items()}
-        for number, future in enumerate(as_completed(waiting), 1):
-            ended += _tell(future.result())
-            status.update(f"{number} of {len(asks)} sources")
-        status.update("gold")
-        ended += _tell(pool.submit(_gold, gold).result())
+    work = [pool.submit(_launch, name, days) for name, days in asks.items()]
+    try:
+        with errors.status(f"{len(asks)} sources") as status:
+            for number, future in enumerate(as_completed(work), 1):
+                ended += _tell(future.result())
+                status.update(f"{number} of {len(asks)} sources")
+            status.update("gold")
+            work.append(pool.submit(_gold, gold))
+            ended += _tell(work[-1].result())
+    except BaseException:
+        _stop(pool, work)
+        raise
     return ended
+
+
+def _stop(pool: ProcessPoolExecutor, work: Sequence[Future[list[Ended]]]) -> None:
+    """Interrupt the runs that go on, and end the processes when they have said how they stand."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    processes = multiprocessing.active_children()
+    for process in processes:
+        if process.pid is not None:
+            os.kill(process.pid, signal.SIGINT)
+    wait(work, timeout=PATIENCE)
+    for process in processes:
+        process.kill()
 
 
 def _tell(ended: list[Ended]) -> list[Ended]:
@@ -94,20 +107,27 @@ def _tell(ended: list[Ended]) -> list[Ended]:
 class _Here:
     """What a process of the pool holds open as long as it lives."""
 
+    settings: Settings
     stack = ExitStack()
-    launcher: Launcher
+    launcher: Launcher | None = None
     busy = False
+    stopped = False
 
 
-def _open(settings: Settings, verbose: int) -> None:
+def _begin(settings: Settings, verbose: int) -> None:
     os.setpgid(0, 0)  # What the terminal interrupts is the command, which passes it on once.
     signal.signal(signal.SIGINT, _interrupted)
     threading.Thread(target=_end_with_the_command, daemon=True).start()
     set_verbosity(verbose)
-    _Here.launcher = _Here.stack.enter_context(launching(settings))
+    _Here.settings = settings
 
 
 def _launch(job: str, days: Sequence[date]) -> list[Ended]:
+    if _Here.launcher is None:
+        # Not as the process begins: what goes wrong there is not told to the command.
+        _Here.launcher = _Here.stack.enter_context(launching(_Here.settings))
+    if _Here.stopped:
+        raise KeyboardInterrupt
     _Here.busy = True
     try:
         return list(_Here.launcher.launch(job, days))
@@ -122,10 +142,10 @@ def _gold(days: Sequence[date]) -> list[Ended]:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    """End; a run that is going on is ended by Dagster first."""
+    """Begin no run any more; one that goes on is ended by Dagster, where it can be."""
+    _Here.stopped = True
     if _Here.busy:
         raise KeyboardInterrupt
-    os._exit(128 + number)
 
 
 def _end_with_the_command() -> None:

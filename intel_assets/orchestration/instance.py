@@ -43,10 +43,20 @@ def environment(settings: Settings) -> Mapping[str, str]:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Open the instance, making its databases if they are not there yet."""
+    """Open the instance, making its databases if they are not there yet.
+
+    Raises:
+        ConfigurationError: If there is no dagster.yaml, or no folder to keep it in.
+        StorageError: If the folder cannot be written.
+    """
     found = environment(settings)
     os.environ.update(found)
     storage = Path(found[STORAGE])
+    if storage.is_file():
+        raise ConfigurationError(
+            f"{storage}, where Dagster's runs are to be kept, is a file.",
+            f"Set {STORAGE} to a folder, or leave it out.",
+        )
     with storage_errors(str(storage)):
         storage.mkdir(parents=True, exist_ok=True)
         with FileLock(storage / "opening.lock"):

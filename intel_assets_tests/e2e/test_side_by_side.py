@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from intel_assets.simulator.server import Simulator
-from intel_assets_tests.e2e.commands import INTEL, Intel, environment_of
+from intel_assets_tests.e2e.commands import INTEL, Intel, assert_short, environment_of
 
 CLOCK = {"INTEL_CLOCK": "simulator"}
 pytestmark = pytest.mark.slow
@@ -59,6 +59,12 @@ def test_several_sources_come_with_the_gold_made_of_them_and_say_how_they_ended(
     assert "401" in failed
     day = "SELECT count(DISTINCT source) AS feeds FROM aggregated.sightings"
     assert intel("sql", day, "--format", "csv").out.split() == ["feeds", "2"]
+
+
+def test_what_keeps_every_process_from_beginning_is_said_once(intel: Intel, tmp_path: Path):
+    (tmp_path / "file").write_text("no folder")
+    answer = intel(*ASKED, environment=CLOCK | {"INTEL_DAGSTER_STORAGE": str(tmp_path / "file")})
+    assert_short(answer, 3)
 
 
 def test_an_interrupt_reaches_every_process_and_says_what_stands(
