@@ -110,7 +110,6 @@ class _Here:
     settings: Settings
     stack = ExitStack()
     launcher: Launcher | None = None
-    busy = False
     stopped = False
 
 
@@ -126,13 +125,12 @@ def _launch(job: str, days: Sequence[date]) -> list[Ended]:
     if _Here.launcher is None:
         # Not as the process begins: what goes wrong there is not told to the command.
         _Here.launcher = _Here.stack.enter_context(launching(_Here.settings))
-    if _Here.stopped:
-        raise KeyboardInterrupt
-    _Here.busy = True
-    try:
-        return list(_Here.launcher.launch(job, days))
-    finally:
-        _Here.busy = False
+    ended = []
+    for one in _Here.launcher.launch(job, days):
+        ended.append(one)
+        if _Here.stopped:
+            raise KeyboardInterrupt
+    return ended
 
 
 def _gold(days: Sequence[date]) -> list[Ended]:
@@ -144,8 +142,6 @@ def _gold(days: Sequence[date]) -> list[Ended]:
 def _interrupted(number: int, frame: FrameType | None) -> None:
     """Begin no run any more; one that goes on is ended by Dagster, where it can be."""
     _Here.stopped = True
-    if _Here.busy:
-        raise KeyboardInterrupt
 
 
 def _end_with_the_command() -> None:

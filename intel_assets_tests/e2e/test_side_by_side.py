@@ -75,8 +75,7 @@ def test_an_interrupt_reaches_every_process_and_says_what_stands(
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130, said
-    assert "Stopped: what was written so far stands." in said
-    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "Stopped: what was written so far stands."
     assert _left(children, 10) == []
 
 
