@@ -5,6 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Python keeps what it compiled, or every command pays a second for it.
+unexport PYTHONDONTWRITEBYTECODE
+
 export DAGSTER_HOME := $(CURDIR)
 export INTEL_DAGSTER_STORAGE ?= $(CURDIR)/data/state/dagster
 

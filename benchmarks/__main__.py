@@ -9,12 +9,13 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import backfill, bulk, coverage, start, upkeep
+from benchmarks import backfill, bulk, coverage, events, start, upkeep
 from benchmarks.measure import ROOT, Outcome
 
 BENCHMARKS: dict[str, Callable[..., Outcome]] = {
     "bulk": bulk.run,
     "backfill": backfill.run,
+    "events": events.run,
     "start": start.run,
     "upkeep": upkeep.run,
     "coverage": coverage.run,

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "definitions":
         from intel_assets.definitions import defs
 
-        defs.get_repository_def()
+        defs().get_repository_def()
     else:
         import dagster  # noqa: F401
     print("{}")

@@ -72,4 +72,7 @@ def build_definitions(
     )
 
 
-defs = build_definitions()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Say what Dagster loads, when it does; whoever imports this module need not."""
+    return build_definitions()

@@ -8,13 +8,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from intel_assets.cli import ask, rollout, status
-from intel_assets.cli.launching import Work, finish, launching, say
+from intel_assets.cli.launching import (
+    Work,
+    finish,
+    launching,
+    record_coverage,
+    say,
+    write_views,
+)
 from intel_assets.cli.side_by_side import launch_all
 from intel_assets.clock import Clock, parse_day
 from intel_assets.errors import UpstreamError, UsageError
@@ -63,7 +71,11 @@ def run(
                 worst = max(worst, UpstreamError.exit_code if sources else 0)
             else:
                 say(f"{spec.name}: it begins on {spec.start}.")
-        _end(settings, max(worst, launch_all(settings, asks)))
+        # Beside the tables over several sources, which say nothing of a source's days.
+        fetched = partial(record_coverage, settings)
+        worst = max(worst, launch_all(settings, asks, fetched))
+        write_views(settings, worst)
+        _show(worst)
 
 
 def land(
@@ -126,11 +138,11 @@ def _off_the_record(settings: Settings, source: str, work: Work) -> None:
     with launching(settings) as launcher:
         if not launcher.off_the_record(spec, work):
             say(f"Nothing of {source} was received for these days.")
-    _end(settings, launcher.worst)
+    finish(settings, launcher.worst)
+    _show(launcher.worst)
 
 
-def _end(settings: Settings, worst: int) -> None:
-    finish(settings, worst)
+def _show(worst: int) -> None:
     status.status()
     if worst:
         sys.exit(worst)

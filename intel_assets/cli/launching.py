@@ -129,7 +129,7 @@ def launching(settings: Settings) -> Iterator[Launcher]:
     from intel_assets.orchestration.instance import open_instance
 
     with (
-        open_instance(settings) as instance,
+        open_instance(settings, captures=False) as instance,
         open_engine(settings, world_clock(settings)) as engine,
     ):
         configure_logs(verbosity(), engine.secrets(registry.load()))
@@ -138,15 +138,29 @@ def launching(settings: Settings) -> Iterator[Launcher]:
 
 def finish(settings: Settings, worst: int) -> None:
     """Bring what follows from the tables up to date: `ops.coverage`, and the file of views."""
-    # A lake that could not be written cannot take this either, and one word of it is enough.
+    record_coverage(settings, worst)
+    write_views(settings, worst)
+
+
+def record_coverage(settings: Settings, worst: int) -> None:
+    """Write down how the days of all sources stand, unless the lake could not be written.
+
+    Such a lake cannot take this either, and one word of it is enough.
+    """
     if worst == StorageError.exit_code:
         return
     from intel_assets.coverage.assess import record
-    from intel_assets.lakehouse.catalog import Catalog
 
     record(settings.layout, present.look(settings, registry.load()))
-    if settings.layout.is_local:
-        Catalog(settings.layout).write_shipped()
+
+
+def write_views(settings: Settings, worst: int) -> None:
+    """Write the file of views that DuckDB opens, unless the lake could not be written."""
+    if worst == StorageError.exit_code or not settings.layout.is_local:
+        return
+    from intel_assets.lakehouse.catalog import Catalog
+
+    Catalog(settings.layout).write_shipped()
 
 
 def _tell(result: DayResult) -> None:

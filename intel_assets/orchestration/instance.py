@@ -11,8 +11,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 from filelock import FileLock
 
 from intel_assets.errors import ConfigurationError
@@ -21,6 +23,12 @@ from intel_assets.settings import Settings, project_home
 
 HOME = "DAGSTER_HOME"
 STORAGE = "INTEL_DAGSTER_STORAGE"
+_SILENT: Mapping[str, Any] = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 
 
 def environment(settings: Settings) -> Mapping[str, str]:
@@ -42,8 +50,13 @@ def environment(settings: Settings) -> Mapping[str, str]:
 
 
 @contextmanager
-def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+def open_instance(settings: Settings, *, captures: bool = True) -> Iterator[dg.DagsterInstance]:
     """Open the instance, making its databases if they are not there yet.
+
+    Args:
+        settings: Of the lake.
+        captures: Whether runs in this process write what they print where the UI shows it. It
+            takes four processes a run, and a command that says it to whoever called it need not.
 
     Raises:
         ConfigurationError: If there is no dagster.yaml, or no folder to keep it in.
@@ -60,7 +73,8 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with storage_errors(str(storage)):
         storage.mkdir(parents=True, exist_ok=True)
         with FileLock(storage / "opening.lock"):
-            instance = dg.DagsterInstance.get()
+            ref = InstanceRef.from_dir(found[HOME], overrides=None if captures else _SILENT)
+            instance = dg.DagsterInstance.from_ref(ref)
             # These are made on first use; they must be made while the lock is held.
             instance.get_runs(limit=1)
             instance.all_logs(run_id="")

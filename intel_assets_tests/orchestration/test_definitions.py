@@ -126,7 +126,7 @@ def test_the_definitions_load_and_every_job_resolves(definitions: dg.Definitions
 
 @pytest.mark.slow
 def test_importing_the_definitions_is_all_that_a_code_location_needs():
-    code = "from intel_assets.definitions import defs; print(len(defs.resolve_all_asset_specs()))"
+    code = "from intel_assets.definitions import defs; print(len(defs().resolve_all_asset_specs()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout.strip()) == (0, str(len(GRAPH)))
 
