@@ -9,6 +9,7 @@ import dagster as dg
 
 from intel_assets.orchestration.alerting import alert_sensor
 from intel_assets.orchestration.assets import source_assets
+from intel_assets.orchestration.exports import export_assets, export_job, export_schedule
 from intel_assets.orchestration.gold import gold_asset, gold_sensor
 from intel_assets.orchestration.jobs import gold_job, source_job
 from intel_assets.orchestration.reconcile import reconcile_job, reconcile_schedule
@@ -50,13 +51,20 @@ def build_definitions(
         assets=[
             *(source_assets(spec, configured) for spec in specs),
             *(gold_asset(one, starts, configured) for one in tables),
+            *([export_assets()] if tables else []),
         ],
         asset_checks=[standing_checks(specs)],
-        jobs=[*jobs, *([gold_job(tables)] if tables else []), reconcile, upkeep_job],
+        jobs=[
+            *jobs,
+            *([gold_job(tables), export_job] if tables else []),
+            reconcile,
+            upkeep_job,
+        ],
         schedules=[
             *source_schedules(specs, jobs),
             reconcile_schedule(reconcile),
             upkeep_schedule,
+            *([export_schedule] if tables else []),
         ],
         sensors=[
             gap_sensor(specs, jobs, configured),

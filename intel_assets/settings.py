@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         sources: The only sources that are on, separated by commas; all if left out.
         disabled: Sources that are off, separated by commas.
         history_from: No day before this is expected of any source; each source's start if left out.
+        exports: A folder of this machine for what is published to other systems.
+        export_min_confidence: The least confidence, 0 to 100, of what is published.
+        export_tlp: The narrowest sharing scope that is published.
         sensor_seconds: How often the sensors look.
         run_history_days: How long Dagster's runs and their events are kept.
         query_seconds: How long `intel sql` lets a query run.
@@ -67,6 +70,9 @@ class Settings(BaseSettings):
     sources: str = ""
     disabled: str = ""
     history_from: date | None = None
+    exports: Path = Path("data/exports")
+    export_min_confidence: float = Field(default=30.0, ge=0, le=100)
+    export_tlp: str = "green"
     sensor_seconds: int = Field(default=30, ge=1)
     run_history_days: int = Field(default=30, ge=1)
     query_seconds: float = Field(default=60.0, gt=0)
@@ -83,6 +89,12 @@ class Settings(BaseSettings):
     def layout(self) -> Layout:
         """Where everything of the lake lives."""
         return Layout(self.lake, self.tenant, self.storage_options)
+
+    @property
+    def export_folder(self) -> Path:
+        """Where files for other systems stand; a tenant's in a folder of its own."""
+        folder = self.exports.absolute()
+        return folder if self.tenant is None else folder / self.tenant
 
     @cached_property
     def channels(self) -> Channels:

@@ -73,6 +73,16 @@ FRAMES: Mapping[str, pl.Schema] = {
         {"run_id": pl.String(), "source": pl.String(), "message": pl.String(), "at": INSTANT}
     ),
     "disk": pl.Schema({"place": pl.String(), "free_bytes": pl.Int64(), "total_bytes": pl.Int64()}),
+    "watched": pl.Schema(
+        {
+            "watched": pl.String(),
+            "owner": pl.String(),
+            "reason": pl.String(),
+            "indicator": pl.String(),
+            "sources": pl.List(pl.String()),
+            "last_day": pl.Date(),
+        }
+    ),
     "deliveries": pl.Schema(
         {
             "channel": pl.String(),
@@ -111,6 +121,8 @@ class Facts:
             of the aggregated tables. `at` is when the run ended, in the time that `now` is in.
         disk: The file systems that are written to: a row for each place (the lake if it is a
             folder, the state folder); places on one file system should be one row.
+        watched: What feeds told of yesterday or today that stands on the watch-list, from
+            `aggregated.watchlist_hits`.
         deliveries: What became of messages; `alerts.engine.run` fills it in.
     """
 
@@ -122,6 +134,7 @@ class Facts:
     quota: pl.DataFrame | None = None
     failed_runs: pl.DataFrame | None = None
     disk: pl.DataFrame | None = None
+    watched: pl.DataFrame | None = None
     deliveries: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ When something was already told, and how often it is told again, is the ledger's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -338,6 +338,29 @@ def _delivery_failed(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _watched_indicator(facts: Facts) -> Iterator[Finding]:
+    """What stands on the watch-list, and a feed told of yesterday or today."""
+    rows = facts.of("watched").filter(pl.col("last_day") >= (facts.now - NEWS).date())
+    for (watched,), hits in rows.sort("watched", "indicator").group_by(
+        ["watched"], maintain_order=True
+    ):
+        entry = hits.row(0, named=True)
+        feeds = sorted({feed for feeds in hits["sources"].to_list() for feed in feeds})
+        others = [one for one in hits["indicator"].unique(maintain_order=True) if one != watched]
+        meets = f" ({count(len(others), 'indicator')} in it: {_some(others)})" if others else ""
+        yield Finding(
+            rule="watched_indicator",
+            source="",
+            subject=plain(str(watched), 120),
+            severity="critical",
+            message=f"{_some(feeds)} {'tell' if len(feeds) > 1 else 'tells'} of "
+            f"{plain(str(watched), 120)}{meets}, which {plain(entry['owner'], 60)} watches for: "
+            f"{_said(entry['reason'])}",
+            advice="`intel lookup` tells what is known of it; `intel watch --remove` ends this.",
+            magnitude=hits.height + len(feeds),
+        )
+
+
 RULES: Mapping[str, Rule] = {
     "run_failed": Rule(
         "Run failed",
@@ -374,6 +397,12 @@ RULES: Mapping[str, Rule] = {
     ),
     "partitions_failed": Rule("Days need a person", ("states",), _partitions_failed),
     "disk_nearly_full": Rule("Disk nearly full", ("disk",), _disk_nearly_full),
+    "watched_indicator": Rule(
+        "A watched indicator is told of",
+        ("watched",),
+        _watched_indicator,
+        "No feed told of it yesterday or today, or it is watched for no more.",
+    ),
     "delivery_failed": Rule(
         "Alerts not delivered",
         ("deliveries",),
@@ -414,6 +443,11 @@ def _backfill(source: str, rows: pl.DataFrame) -> str:
 
 def _explain(source: str, day: Any) -> str:
     return f"intel gaps --explain {source} {day}"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    told = ", ".join(plain(name, 80) for name in names[:most])
+    return told if len(names) <= most else f"{told} and {len(names) - most} more"
 
 
 def _said(text: str | None) -> str:

@@ -15,7 +15,19 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from intel_assets import __version__
-from intel_assets.cli import ask, build, doctor, export, keep, lookup, serve, status, watch
+from intel_assets.cli import (
+    ask,
+    build,
+    doctor,
+    enrich,
+    export,
+    keep,
+    lookup,
+    own_lists,
+    serve,
+    status,
+    watch,
+)
 from intel_assets.cli.verbosity import set_verbosity, verbosity
 from intel_assets.errors import IntelError, UsageError
 
@@ -51,7 +63,7 @@ def _options(
     set_verbosity(verbose)
 
 
-for module in (build, status, ask, lookup, watch, keep, doctor, serve):
+for module in (build, status, ask, lookup, enrich, own_lists, watch, keep, doctor, serve):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 for name, group in {**watch.APPS, **export.APPS}.items():

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from intel_assets.cli.ask import AsOf, past
-from intel_assets.errors import StorageError, UsageError
+from intel_assets.errors import DataError, StorageError, UsageError
 from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.format import check_format
-from intel_assets.lakehouse.views import TableName
 from intel_assets.settings import load_settings
 from intel_assets.world import world_clock
 
 if TYPE_CHECKING:
     from intel_assets.threat.export.selection import Selection
-
-_TABLES = {TableName("aggregated", name) for name in ("indicators", "feeds", "sightings")}
 
 export_app = typer.Typer(
     no_args_is_help=True,
@@ -101,12 +99,8 @@ def misp(
     from intel_assets.threat.export.misp import write
 
     selection = _select(types, min_confidence, tlp, include_restricted, as_of)
-    try:
+    with _written(folder):
         count = write(selection, folder)
-    except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written: {error.strerror}.", "Name a folder that can be."
-        ) from None
     left = selection.indicators.height - count
     typer.echo(
         f"{count:,} indicators in {folder}." + (f" MISP has no type for {left:,}." if left else ""),
@@ -124,20 +118,43 @@ def csv(
     out: Out = None,
 ) -> None:
     """Write a table with every column; lists are joined by `|`."""
-    import polars as pl
+    from intel_assets.threat.export.table import pieces
 
-    found = _select(types, min_confidence, tlp, include_restricted, as_of).indicators
-    flat = found.with_columns(
-        pl.col(pl.List(pl.String)).list.join("|"),
-        pl.col("source_confidences").cast(pl.List(pl.String)).list.join("|"),
-    )
-    _write([flat.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.3fZ")], out)
+    _write(pieces(_select(types, min_confidence, tlp, include_restricted, as_of)), out)
+
+
+@export_app.command()
+def publish(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder; INTEL_EXPORTS if left out.")
+    ] = None,
+) -> None:
+    """Write every file that is published, as the schedule does each hour.
+
+    INTEL_EXPORT_MIN_CONFIDENCE and INTEL_EXPORT_TLP say what may leave. A list that lost half of
+    what it held stays as it was; exit code 5 then, with the reason.
+    """
+    from intel_assets.threat.export.published import publish as write
+    from intel_assets.threat.export.selection import TABLES, Wanted
+
+    settings = load_settings()
+    check_format(settings.layout)
+    folder = out or settings.export_folder
+    catalog = Catalog(settings.layout, clock=world_clock(settings))
+    wanted = Wanted(min_confidence=settings.export_min_confidence, tlp=settings.export_tlp.lower())
+    refused = []
+    with catalog.connect(wanted=TABLES) as connection, _written(folder):
+        for done in write(connection, folder, wanted):
+            refused += [f"{done.name}: {done.refused}."] if done.refused else []
+            typer.echo(f"{done.indicators:>8,}  {done.path}" + ("  (refused)" * bool(done.refused)))
+    if refused:
+        raise DataError(" ".join(refused), "Look at what the feeds tell before removing a file.")
 
 
 def _select(
     types: str, least: float, tlp: str, restricted: list[str] | None, as_of: str | None
 ) -> Selection:
-    from intel_assets.threat.export.selection import Wanted, select
+    from intel_assets.threat.export.selection import TABLES, Wanted, select
 
     settings = load_settings()
     check_format(settings.layout)
@@ -149,25 +166,29 @@ def _select(
         restricted or [],
     )
     moment = past(as_of, clock) if as_of else None
-    with Catalog(settings.layout, clock=clock).connect(as_of=moment, wanted=_TABLES) as connection:
+    with Catalog(settings.layout, clock=clock).connect(as_of=moment, wanted=TABLES) as connection:
         return select(connection, wanted)
 
 
 def _write(pieces: Iterable[str], out: Path | None) -> None:
-    """Write to standard output, or aside and then in place of a file."""
+    """Write to standard output, or a file."""
     if out is None:
         for piece in pieces:
             sys.stdout.write(piece)
         return
-    aside = out.with_name(f".{out.name}.new")
+    from intel_assets.threat.export.files import put
+
+    with _written(out):
+        put(out, pieces)
+
+
+@contextmanager
+def _written(place: Path) -> Iterator[None]:
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.writelines(pieces)
-        aside.replace(out)
+        yield
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise StorageError(
-            f"{out} cannot be written: {error.strerror}.", "Name a file in a folder that is there."
+            f"{place} cannot be written: {error.strerror}.", "Name a place that can be."
         ) from None
 
 

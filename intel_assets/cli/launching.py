@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -38,6 +38,11 @@ _say = Console(stderr=True, highlight=False, soft_wrap=True)
 def say(text: str) -> None:
     """Say a line to whoever watches: on standard error, which no pipe takes for an answer."""
     _say.print(text, markup=False)
+
+
+def waiting(text: str) -> AbstractContextManager[object]:
+    """Show on a terminal what is waited for."""
+    return _say.status(text)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Launcher:
         self._tell(GOLD, days)
 
     def _tell(self, job: str, days: Sequence[date]) -> None:
-        with _say.status(job):
+        with waiting(job):
             for ended in self.launch(job, days):
                 say(ended.line)
                 self.worst = max(self.worst, ended.exit_code)

@@ -18,7 +18,7 @@ from intel_assets.settings import load_settings
 from intel_assets.world import world_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from intel_assets.threat.lookup import Answer, Hit
 
@@ -44,7 +44,35 @@ def lookup(
     Takes what people paste: hxxp://, [.], quotes, ports. An address in a listed range, and a name
     below a listed one, are found too. Exit code 1 if nothing is known of any of them.
     """
-    from intel_assets.threat.lookup import look_up, words
+    from intel_assets.threat.lookup import LOOKUPS, look_up
+
+    asked = given(values, file)
+    settings = load_settings()
+    check_format(settings.layout)
+    clock = world_clock(settings)
+    catalog = Catalog(settings.layout, clock=clock)
+    moment = past(as_of, clock) if as_of else None
+    there = set(catalog.tables())
+    enriched = [name for name in LOOKUPS if TableName("cleaned", name) in there]
+    wanted = _TABLES | {TableName("cleaned", name) for name in enriched}
+    with catalog.connect(as_of=moment, wanted=wanted) as connection:
+        answers = [look_up(connection, text, enriched) for text in asked]
+    if json:
+        typer.echo(jsons.dumps([_as_dict(one) for one in answers], default=str, indent=2))
+    else:
+        for answer in answers:
+            typer.echo("\n".join(_told(answer)) + "\n")
+    if not any(answer.hits or answer.answers for answer in answers):
+        raise typer.Exit(1)
+
+
+def given(values: list[str] | None, file: Path | None) -> list[str]:
+    """Return what may be indicators in arguments, a file, or standard input for `-`.
+
+    Raises:
+        UsageError: If there is no such file, or nothing in it.
+    """
+    from intel_assets.threat.lookup import words
 
     texts = list(values or [])
     if file is not None:
@@ -56,20 +84,7 @@ def lookup(
     asked = list(dict.fromkeys(word for text in texts for word in words(text)))
     if not asked:
         raise UsageError("Nothing is asked for.", "Give indicators, a file, or `-`.")
-    settings = load_settings()
-    check_format(settings.layout)
-    clock = world_clock(settings)
-    catalog = Catalog(settings.layout, clock=clock)
-    moment = past(as_of, clock) if as_of else None
-    with catalog.connect(as_of=moment, wanted=_TABLES) as connection:
-        answers = [look_up(connection, text) for text in asked]
-    if json:
-        typer.echo(jsons.dumps([_as_dict(one) for one in answers], default=str, indent=2))
-    else:
-        for answer in answers:
-            typer.echo("\n".join(_told(answer)) + "\n")
-    if not any(answer.hits for answer in answers):
-        raise typer.Exit(1)
+    return asked
 
 
 def _as_dict(answer: Answer) -> dict[str, Any]:
@@ -79,6 +94,7 @@ def _as_dict(answer: Answer) -> dict[str, Any]:
         "hits": [
             {"relation": hit.relation, **hit.facts, "timeline": hit.timeline} for hit in answer.hits
         ],
+        "answers": answer.answers,
     }
 
 
@@ -90,6 +106,21 @@ def _told(answer: Answer) -> Iterator[str]:
         yield f"{asked.indicator}: no feed tells of it"
     for hit in answer.hits:
         yield from _told_of(hit, str(asked.indicator))
+    for one in answer.answers:
+        yield f"  {one['source']}, asked on {one['asked_on']}: {said(one)}"
+
+
+def said(answer: Mapping[str, Any]) -> str:
+    """Say in a line what a source answered that was asked of an indicator."""
+    sure = answer["confidence"]
+    parts = [
+        f"confidence {sure} of 100" if sure is not None else None,
+        answer["threat"],
+        answer["malware"],
+        ", ".join(answer["tags"] or []),
+        f"last seen {answer['last_seen']:%Y-%m-%d}" if answer["last_seen"] else None,
+    ]
+    return " · ".join(part for part in parts if part) or "nothing bad"
 
 
 def _told_of(hit: Hit, asked: str) -> Iterator[str]:

@@ -127,7 +127,7 @@ def _switch(name: str, *, on: bool, why: str | None) -> None:
     registry.known(name)
     check_format(settings.layout, create=True)
     check_writable(settings.layout)
-    switch(settings.layout, name, on=on, why=why, who=_who(), at=world_clock(settings)())
+    switch(settings.layout, name, on=on, why=why, who=whoami(), at=world_clock(settings)())
     typer.echo(f"{name} is switched {'on' if on else 'off'}.")
     if not on:
         return
@@ -137,7 +137,8 @@ def _switch(name: str, *, on: bool, why: str | None) -> None:
         typer.echo(f"It stays off: {off.reason}. {error.do}", err=True)
 
 
-def _who() -> str:
+def whoami() -> str:
+    """Return whom a table names who was told something by this process."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # A container's user need not have a name.

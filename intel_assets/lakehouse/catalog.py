@@ -43,6 +43,7 @@ class Catalog:
         *,
         derived: Mapping[str, str] | None = None,
         unions: Sequence[Union] | None = None,
+        blank: Mapping[TableName, Mapping[str, str]] | None = None,
         clock: Clock = system_clock,
         retention: timedelta = timedelta(days=30),
     ) -> None:
@@ -52,6 +53,8 @@ class Catalog:
             layout: The lake.
             derived: The SQL of aggregated tables by name; None for all in the package.
             unions: The views over cleaned tables of one model; None for all in the package.
+            blank: The tables that are there, without a row, before the first is written, with
+                the types of their columns; None for all in the package.
             clock: Says now, against which `retention` counts.
             retention: How long the files of past versions are kept.
 
@@ -62,6 +65,7 @@ class Catalog:
         self._layout = layout
         self._derived = derived_sql() if derived is None else derived
         self._unions = packaged_unions() if unions is None else unions
+        self._blank = packaged_blank() if blank is None else blank
         self._clock = clock
         self._retention = retention
 
@@ -116,6 +120,7 @@ class Catalog:
                 self._derived,
                 moment,
                 unions=self._unions,
+                blank=self._blank,
                 wanted=wanted,
             )
         except BaseException:
@@ -167,6 +172,7 @@ class Catalog:
                     self._derived,
                     Moment(),
                     unions=self._unions,
+                    blank=self._blank,
                     pinned=False,
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -265,6 +271,21 @@ def packaged_unions() -> list[Union]:
                 keys = [column for column, _, *key in lines if key]
                 columns = {column: kind for column, kind, *_ in lines}
                 found.append(Union(file.name.removesuffix(".txt"), columns, keys))
+    return found
+
+
+def packaged_blank() -> dict[TableName, dict[str, str]]:
+    """Collect the tables that are there without a row: `<domain>/blank/<layer>.<table>.txt`.
+
+    A line is a column and its type.
+    """
+    found = {}
+    for domain in files("intel_assets").iterdir():
+        if domain.is_dir() and (domain / "blank").is_dir():
+            for file in (domain / "blank").iterdir():
+                layer, _, name = file.name.removesuffix(".txt").partition(".")
+                lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+                found[TableName(layer, name)] = {column: kind for column, kind in lines}
     return found
 
 

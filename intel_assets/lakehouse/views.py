@@ -134,14 +134,15 @@ def create(
     moment: Moment,
     *,
     unions: Sequence[Union] = (),
+    blank: Mapping[TableName, Mapping[str, str]] | None = None,
     wanted: Collection[TableName] | None = None,
     pinned: bool = True,
 ) -> None:
     """Create a view for each table; one that cannot be asked raises an error that names it.
 
-    Three kinds of tables are there before anything is stored: a source's quarantine, without a
-    row, the unions, and an aggregated table, evaluated from its SQL, as soon as the tables are
-    there that it is made of.
+    Four kinds of tables are there before anything is stored: a source's quarantine and what is
+    named as blank, without a row, the unions, and an aggregated table, evaluated from its SQL, as
+    soon as the tables are there that it is made of.
 
     Args:
         con: A connection with a schema for each layer.
@@ -150,6 +151,8 @@ def create(
         derived: The SQL of aggregated tables by name.
         moment: What the views show.
         unions: The views over cleaned tables of one model.
+        blank: The types of the columns of tables that are there, without a row, before the first
+            is written.
         wanted: The tables that are needed; None for all. Each has to be bound, with all that it
             is made of, and that takes its time. If there is none of that name, all are created:
             what is said of it names those that are near.
@@ -164,9 +167,21 @@ def create(
         for name, sql in derived.items()
         if moment.as_of or TableName("aggregated", name) not in there
     }
-    spotless = {TableName("quarantine", name) for layer, name in there if layer == "raw"} - there
+    spotless = {
+        name: columns
+        for name, columns in {
+            **{TableName("quarantine", n): _QUARANTINE for layer, n in there if layer == "raw"},
+            **(blank or {}),
+        }.items()
+        if name not in there
+    }
     united = {TableName("cleaned", union.name): union for union in unions}
-    known = there | spotless | united.keys() | {TableName("aggregated", name) for name in evaluated}
+    known = (
+        there
+        | spotless.keys()
+        | united.keys()
+        | {TableName("aggregated", name) for name in evaluated}
+    )
     if wanted is None or not known.issuperset(wanted):
         needed = known
     else:
@@ -177,11 +192,11 @@ def create(
             table.name.layer != "aggregated" or table.name.name not in evaluated
         ):
             _create_stored(con, layout, table, _select(table, moment, pinned=pinned))
-    for quarantine in sorted(spotless & needed):
-        _create_view(con, quarantine, _nothing_rejected(quarantine, layout, pinned=pinned))
+    for name in sorted(spotless.keys() & needed):
+        _create_view(con, name, _nothing_yet(name, spotless[name], layout, pinned=pinned))
     for name in united.keys() & needed:
         _create_union(con, united[name], stored)
-    visible = there | spotless | (united.keys() & needed)
+    visible = there | spotless.keys() | (united.keys() & needed)
     evaluated = {name: sql for name, sql in evaluated.items() if ("aggregated", name) in needed}
     for aggregated, sql in _in_order(con, evaluated):
         missing = sorted(_references(con, sql) - visible)
@@ -253,15 +268,15 @@ def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
     return f"{source} WHERE {condition}"
 
 
-def _nothing_rejected(name: TableName, layout: Layout, *, pinned: bool) -> str:
-    """Return the SELECT of a quarantine that no record has come to yet.
+def _nothing_yet(name: TableName, types: Mapping[str, str], layout: Layout, *, pinned: bool) -> str:
+    """Return the SELECT of a table that no row has come to yet.
 
     One that should follow the tables cannot: it raises an error as soon as there is something to
     follow, whatever is asked of it.
     """
     late = literal(f"{name} is newer than this file: any `intel run` writes it anew")
     value = "NULL" if pinned else f"error({late})"
-    columns = ", ".join(f"CAST({value} AS {t}) AS {_identifier(c)}" for c, t in _QUARANTINE.items())
+    columns = ", ".join(f"CAST({value} AS {t}) AS {_identifier(c)}" for c, t in types.items())
     if pinned:
         return f"SELECT {columns} WHERE false"
     log = literal(f"{escape(layout.table_uri(*name))}/_delta_log/*")

@@ -27,6 +27,8 @@ from intel_assets.orchestration.liveness import SOURCE_TAG
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources.spec import SourceSpec
 from intel_assets.sources.switches import switched_on
+from intel_assets.threat.gold.sightings import SIGHTINGS
+from intel_assets.threat.own_lists import OWN_LISTS
 from intel_assets.world import world_clock
 
 LOOKED_BACK = timedelta(hours=24)
@@ -76,6 +78,7 @@ def gather(
         quota=quota_used(asked, specs, now),
         failed_runs=_failed_runs(instance, now),
         disk=_disk(settings),
+        watched=_watched(settings, now),
     )
 
 
@@ -166,6 +169,36 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
         if event is not None:
             return event.message or "The run failed."
     return "The run failed."
+
+
+def _watched(settings: Settings, now: datetime) -> pl.DataFrame:
+    """Return what feeds tell of that is watched for; asked anew when a table or the day changed."""
+    tables = [Table(settings.layout, contract).open() for contract in (OWN_LISTS, SIGHTINGS)]
+    if None in tables:
+        return pl.DataFrame(schema=FRAMES["watched"])
+    versions = [table.version() for table in tables if table is not None]
+    # A day later, an entry may have expired.
+    asked = (settings.layout.base, *versions, now.date())
+    if asked not in _HITS:
+        found = _watchlist_hits(settings.layout, now)
+        _HITS.clear()
+        _HITS[asked] = found
+    return _HITS[asked]
+
+
+_HITS: dict[tuple[object, ...], pl.DataFrame] = {}
+"""The last answer, and what it hangs on: the sensor asks every minute."""
+
+
+def _watchlist_hits(layout: Layout, now: datetime) -> pl.DataFrame:
+    # Here, so that what only loads the definitions does not load DuckDB.
+    from intel_assets.lakehouse.catalog import Catalog
+    from intel_assets.lakehouse.views import TableName
+
+    since, catalog = now.date() - timedelta(days=1), Catalog(layout, clock=lambda: now)
+    with catalog.connect(wanted=[TableName("aggregated", "watchlist_hits")]) as connection:
+        found = connection.execute("FROM aggregated.watchlist_hits WHERE last_day >= ?", [since])
+        return found.pl().select(FRAMES["watched"].names())
 
 
 def _disk(settings: Settings) -> pl.DataFrame:

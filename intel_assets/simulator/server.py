@@ -28,6 +28,7 @@ from intel_assets.clock import Clock
 from intel_assets.errors import ConfigurationError, IntelError
 from intel_assets.simulator import (
     control,
+    enrichment,
     kev,
     malware,
     misp,
@@ -54,6 +55,7 @@ _PLAYED = (
     malware,
     kev,
     reputation,
+    enrichment,
     otx,
     references,
     misp,

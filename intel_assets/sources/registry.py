@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 MODULES = (
     "intel_assets.threat.abuseipdb",
+    "intel_assets.threat.abuseipdb_check",
     "intel_assets.threat.attack",
     "intel_assets.threat.misp_feeds:BOTVRIJ",
     "intel_assets.threat.misp_feeds:CIRCL_OSINT",
     "intel_assets.threat.feodo",
+    "intel_assets.threat.greynoise",
     "intel_assets.threat.plain_lists:IPSUM",
     "intel_assets.threat.kev",
     "intel_assets.threat.plain_lists:MALICIOUS_IP",
@@ -33,6 +35,7 @@ MODULES = (
     "intel_assets.threat.tweetfeed",
     "intel_assets.threat.urlhaus",
     "intel_assets.threat.urlhaus_payloads",
+    "intel_assets.threat.virustotal",
     "intel_assets.threat.warninglists",
 )
 """A module's `SPEC` is the source of the module's name; `module:NAME` is the source `name`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,20 @@ from intel_assets.threat import canonical
 
 _EDGES = " \t\r\n\"'`<>()[]{},;"
 _SPLIT = re.compile(r"[\s,;|]+")
+LOOKUPS = ("abuseipdb_check", "greynoise", "virustotal")
+"""The sources that are asked of single indicators (`intel enrich`)."""
+
+_TOLD = (
+    "indicator",
+    "indicator_type",
+    "day AS asked_on",
+    "confidence",
+    "threat",
+    "malware",
+    "tags",
+    "last_seen",
+    "reference",
+)
 _COLUMNS = (
     "indicator",
     "indicator_type",
@@ -72,10 +86,17 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is known of a value."""
+    """What is known of a value.
+
+    Attributes:
+        asked: What was asked for.
+        hits: What feeds tell of it, and of what it lies in.
+        answers: What sources answered that were asked of it alone (`told_of`).
+    """
 
     asked: Asked
     hits: list[Hit] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
 
 
 def words(text: str) -> list[str]:
@@ -118,12 +139,15 @@ def recognise(text: str) -> Asked:
     return Asked(text, name, "hostname" if name else None)
 
 
-def look_up(connection: duckdb.DuckDBPyConnection, text: str) -> Answer:
+def look_up(
+    connection: duckdb.DuckDBPyConnection, text: str, enriched: Sequence[str] = ()
+) -> Answer:
     """Tell everything that is known of a value, and of what it lies in.
 
     Args:
         connection: Of a `Catalog`: now, or as of a moment.
         text: The value, as it was pasted.
+        enriched: Of `LOOKUPS`, those that have a table.
     """
     asked = recognise(text)
     if asked.indicator is None:
@@ -139,7 +163,36 @@ def look_up(connection: duckdb.DuckDBPyConnection, text: str) -> Answer:
     hits.sort(key=lambda hit: hit.relation != "itself")
     for hit in hits:
         hit.timeline.extend(_timeline(connection, str(hit.facts["indicator"])))
-    return Answer(asked, hits)
+    return Answer(asked, hits, told_of(connection, [asked], enriched))
+
+
+def told_of(
+    connection: duckdb.DuckDBPyConnection, asked: Sequence[Asked], sources: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the newest answers of sources that are asked of single indicators.
+
+    Args:
+        connection: Of a `Catalog`.
+        asked: The indicators; a file is found by any of its hashes.
+        sources: The sources; each has a table.
+    """
+    if not sources:
+        return []
+    # The names are ours; the values are bound.
+    query = " UNION ALL ".join(
+        f"SELECT '{source}' AS source, {', '.join(_TOLD)} FROM cleaned.{source} "  # noqa: S608
+        "WHERE list_contains($names, indicator) OR list_has_any(also, $typed) "
+        "QUALIFY row_number() OVER (PARTITION BY indicator ORDER BY day DESC) = 1"
+        for source in sources
+    )
+    names = [one.indicator for one in asked if one.indicator]
+    typed = [f"{one.kind}:{one.indicator}" for one in asked if one.indicator]
+    cursor = connection.execute(
+        f"SELECT * FROM ({query}) ORDER BY indicator, source",  # noqa: S608
+        {"names": names, "typed": typed},
+    )
+    columns = [column[0] for column in cursor.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _around(asked: Asked) -> Iterator[tuple[str, str]]:

@@ -15,15 +15,18 @@ from intel_assets.definitions import build_definitions
 from intel_assets.orchestration.runs import chunks
 from intel_assets.settings import Settings
 from intel_assets.sources import registry
+from intel_assets.threat.export.published import PUBLICATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 STARTS = {
     "abuseipdb": "2018-01-01",
+    "abuseipdb_check": "2018-01-01",
     "attack": "2018-01-01",
     "botvrij": "2014-10-01",
     "circl_osint": "2014-10-01",
     "feodo": "2019-01-01",
+    "greynoise": "2018-01-01",
     "ipsum": "2018-01-01",
     "kev": "2021-11-03",
     "malicious_ip": "2023-09-26",
@@ -35,6 +38,7 @@ STARTS = {
     "tweetfeed": "2021-08-08",
     "urlhaus": "2018-03-01",
     "urlhaus_payloads": "2018-03-01",
+    "virustotal": "2018-01-01",
     "warninglists": "2016-03-01",
 }
 # Snapshots that should change, so that one which does not is stale.
@@ -48,10 +52,17 @@ STATE_FEEDS = {
     "threatfox_ips",
 }
 REFERENCES = {"attack", "warninglists"}
+# Asked of given indicators: no day is expected of them, and they tell nothing by themselves.
+LOOKUPS = {"abuseipdb_check", "greynoise", "virustotal"}
 GOLD = {"aggregated/feeds_daily", "aggregated/sightings"}
 
 
 def _graph(name: str) -> dict[str, dict[str, object]]:
+    whole = _whole_graph(name)
+    return {key: whole[key] for key in whole if name not in LOOKUPS or "aggregated" not in key}
+
+
+def _whole_graph(name: str) -> dict[str, dict[str, object]]:
     same = {"group": "threat", "partitions": STARTS[name]}
     stale = ["staleness"] if name in STATE_FEEDS else []
     return {
@@ -78,13 +89,23 @@ def _graph(name: str) -> dict[str, dict[str, object]]:
 
 GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()} | {
     f"aggregated/{table}": {
-        "deps": [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES)],
+        "deps": [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES - LOOKUPS)],
         "kinds": ["deltalake", "duckdb"],
         "checks": [],
         "group": "threat",
         "partitions": min(STARTS.values()),
     }
     for table in ("feeds_daily", "sightings")
+}
+EXPORTS = {
+    f"export/{one.name}": {
+        "deps": ["aggregated/sightings"],
+        "kinds": ["file"],
+        "checks": ["believable"],
+        "group": "threat",
+        "partitions": None,
+    }
+    for one in PUBLICATIONS
 }
 
 
@@ -111,11 +132,11 @@ def test_the_asset_graph_is_this_one(definitions: dg.Definitions):
             "group": node.group_name,
             "kinds": sorted(tag.removeprefix("dagster/kind/") for tag in node.kinds),
             "checks": sorted(key.name for key in node.check_keys),
-            "partitions": str(node.partitions_def.start.date()),
+            "partitions": node.partitions_def and str(node.partitions_def.start.date()),
         }
         for node in (graph.get(key) for key in graph.get_all_asset_keys())
     }
-    assert found == GRAPH
+    assert found == GRAPH | EXPORTS
 
 
 def test_the_definitions_load_and_every_job_resolves(definitions: dg.Definitions):
@@ -128,7 +149,7 @@ def test_the_definitions_load_and_every_job_resolves(definitions: dg.Definitions
 def test_importing_the_definitions_is_all_that_a_code_location_needs():
     code = "from intel_assets.definitions import defs; print(len(defs().resolve_all_asset_specs()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stdout.strip()) == (0, str(len(GRAPH)))
+    assert (done.returncode, done.stdout.strip()) == (0, str(len(GRAPH | EXPORTS)))
 
 
 @pytest.mark.parametrize("key", sorted(set(GRAPH) - GOLD))

@@ -141,4 +141,7 @@ def test_an_unknown_benchmark_is_refused_by_name(capsys: pytest.CaptureFixture[s
         command.main(["bulky"])
 
     assert ended.value.code == 2
-    assert "there is no benchmark bulky; there are bulk, backfill, start" in capsys.readouterr().err
+    assert (
+        "there is no benchmark bulky; there are bulk, backfill, events, start"
+        in capsys.readouterr().err
+    )

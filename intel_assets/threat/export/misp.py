@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+from intel_assets.threat.export.files import put
 from intel_assets.threat.export.selection import Selection
 
 NAMESPACE = UUID("b6a4fd0e-2b8e-5c1d-9d37-0c5e5b7f9e21")
@@ -58,14 +59,14 @@ def write(selection: Selection, folder: Path) -> int:
         uuid = event["uuid"]
         file = folder / f"{uuid}.json"
         event["timestamp"] = _unchanged(file, event) or event["timestamp"]
-        _replace(file, json.dumps({"Event": event}, ensure_ascii=False, sort_keys=True))
+        put(file, [json.dumps({"Event": event}, ensure_ascii=False, sort_keys=True)])
         manifest[uuid] = {
             name: event[name]
             for name in ("info", "date", "timestamp", "analysis", "threat_level_id", "Orgc")
         }
         digests += [f"{_md5(one['value'])},{uuid}" for one in event["Attribute"]]
-    _replace(folder / "hashes.csv", "".join(f"{line}\n" for line in digests))
-    _replace(folder / "manifest.json", json.dumps(manifest, ensure_ascii=False, sort_keys=True))
+    put(folder / "hashes.csv", (f"{line}\n" for line in digests))
+    put(folder / "manifest.json", [json.dumps(manifest, ensure_ascii=False, sort_keys=True)])
     for file in folder.glob("*.json"):
         if file.stem not in manifest and _is_event(file.stem):
             file.unlink()
@@ -127,15 +128,6 @@ def _is_event(stem: str) -> bool:
         return UUID(stem).version == NAMESPACE.version
     except ValueError:
         return False
-
-
-def _replace(file: Path, text: str) -> None:
-    aside = file.with_name(f".{file.name}.new")
-    try:
-        aside.write_text(text, "utf-8")
-        aside.replace(file)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _md5(value: str) -> str:

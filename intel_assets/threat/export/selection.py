@@ -15,6 +15,7 @@ import duckdb
 import polars as pl
 
 from intel_assets.errors import UsageError
+from intel_assets.lakehouse.views import TableName
 from intel_assets.threat.model import INDICATOR_TYPES, TLP
 
 
@@ -74,6 +75,8 @@ class Selection:
     sources: dict[str, str]
 
 
+TABLES = frozenset(TableName("aggregated", name) for name in ("indicators", "feeds", "sightings"))
+"""What a selection is made of."""
 _SELECTION = Path(__file__).with_name("selection.sql")
 
 

@@ -12,12 +12,16 @@ SELECT
 FROM (VALUES
     ('abuseipdb', 'AbuseIPDB', 'state', 50, [],
         false, 'AbuseIPDB terms of service'),
+    ('abuseipdb_check', 'AbuseIPDB check', 'lookup', 50, [],
+        false, 'AbuseIPDB terms of service'),
     ('botvrij', 'Botvrij.eu OSINT', 'event', 60, [],
         false, 'none stated'),
     ('circl_osint', 'CIRCL OSINT', 'event', 70, [],
         false, 'none stated'),
     ('feodo', 'Feodo Tracker', 'state', 90, [],
         true, 'CC0 1.0'),
+    ('greynoise', 'GreyNoise Community', 'lookup', 50, [],
+        false, 'GreyNoise terms of service'),
     ('ipsum', 'IPsum', 'state', 50, ['abuseipdb', 'binarydefense', 'blocklist_de', 'bruteforceblocker', 'cins', 'cleantalk', 'dataplane', 'dshield', 'emergingthreats', 'feodo', 'greensnow', 'otx'],
         true, 'The Unlicense'),
     ('kev', 'CISA KEV', 'state', 95, [],
@@ -39,7 +43,9 @@ FROM (VALUES
     ('urlhaus', 'URLhaus', 'event', 50, [],
         true, 'CC0 1.0'),
     ('urlhaus_payloads', 'URLhaus payloads', 'event', 60, [],
-        true, 'CC0 1.0')
+        true, 'CC0 1.0'),
+    ('virustotal', 'VirusTotal', 'lookup', 50, [],
+        false, 'VirusTotal terms of service (the public API is not for commercial use)')
 ) AS feeds (
     source, title, kind, trust, derived_from, redistributable, licence
 )

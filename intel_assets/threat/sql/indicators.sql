@@ -107,13 +107,17 @@ aged AS (
     INNER JOIN aggregated.decay USING (indicator_type)
 ),
 
-warned AS (
+-- One's own word goes before a warninglist's.
+excused AS (
     SELECT
         indicator,
         indicator_type,
-        min(list) AS list,
-        arg_min(list_title || ': ' || value, list) AS reason
-    FROM aggregated.warninglist_hits
+        arg_min(
+            CASE kind WHEN 'allow' THEN 'allowlist:' ELSE 'warninglist:' END || list, (kind, list)
+        ) AS suppressed_by,
+        arg_min(list_title || ': ' || value, (kind, list)) AS suppression_reason
+    FROM aggregated.list_hits
+    WHERE kind IN ('allow', 'warninglist')
     GROUP BY indicator, indicator_type
 )
 
@@ -143,12 +147,12 @@ SELECT
     tags,
     host,
     registered_domain,
-    warned.list IS NOT NULL AS suppressed,
-    'warninglist:' || warned.list AS suppressed_by,
-    warned.reason AS suppression_reason,
+    excused.suppressed_by IS NOT NULL AS suppressed,
+    excused.suppressed_by,
+    excused.suppression_reason,
     round(age_days, 3) AS age_days,
     tau_days,
     delta,
     threshold
 FROM aged
-LEFT JOIN warned USING (indicator, indicator_type)
+LEFT JOIN excused USING (indicator, indicator_type)

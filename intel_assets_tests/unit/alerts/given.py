@@ -66,6 +66,14 @@ _USUAL: dict[str, dict[str, Any]] = {
         "at": NOW - MINUTE,
     },
     "disk": {"place": "/lake", "free_bytes": 50 << 30, "total_bytes": 100 << 30},
+    "watched": {
+        "watched": "example.test",
+        "owner": "ann",
+        "reason": "our supplier",
+        "indicator": "a.example.test",
+        "sources": ["urlhaus"],
+        "last_day": TODAY,
+    },
     "deliveries": {
         "channel": "slack",
         "target": "hooks.slack.com",

@@ -316,3 +316,33 @@ def test_facts_take_any_zone_and_types_that_fit_and_refuse_a_frame_that_lacks_a_
         Facts(now=NOW, disk=frame("disk").drop("place"))
     with pytest.raises(ValueError, match="zone"):
         Facts(now=datetime(2026, 6, 10))  # noqa: DTZ001
+
+
+# -- watched_indicator -----------------------------------------------------------------------------
+
+
+def test_what_is_watched_for_and_told_of_is_one_finding_an_entry() -> None:
+    hits: list[dict[str, Any]] = [
+        {"indicator": "a.example.test"},
+        {"indicator": "b.example.test", "sources": ["otx", "urlhaus"]},
+        {"indicator": "203.0.113.7", "watched": "203.0.113.7", "owner": "bob", "reason": "office"},
+    ]
+    first, second = found(watched=hits)
+    assert (first.subject, second.subject) == ("203.0.113.7", "example.test")
+    assert first.message == "urlhaus tells of 203.0.113.7, which bob watches for: office."
+    assert second.message == (
+        "otx, urlhaus tell of example.test (2 indicators in it: a.example.test, b.example.test), "
+        "which ann watches for: our supplier."
+    )
+    assert second.magnitude > first.magnitude
+
+
+def test_what_was_last_told_of_two_days_ago_is_over() -> None:
+    assert found(watched=[{"last_day": TODAY - 2 * DAY}]) == []
+    assert only(found(watched=[{"last_day": TODAY - DAY}]))
+
+
+def test_a_watched_value_that_is_hostile_is_told_as_plain_text() -> None:
+    one = only(found(watched=[{"reason": "<b>x</b>\n\x1b[31m", "owner": "a\nb"}]))
+    assert "\n" not in one.message
+    assert "\x1b" not in one.message

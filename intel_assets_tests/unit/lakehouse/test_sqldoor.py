@@ -541,7 +541,7 @@ def test_a_plan_is_shown_and_only_of_what_may_be_asked(door: Door) -> None:
         ("FROM urlhaus", "cleaned.urlhaus or quarantine.urlhaus or raw.urlhaus"),
         ('FROM "cleaned.urlhaus"', "cleaned.urlhaus or quarantine.urlhaus or raw.urlhaus"),
         ("FROM cleaned.zzzzzz", "cleaned.tweetfeed or cleaned.urlhaus"),
-        ("FROM ops.runs", "SHOW ALL TABLES"),
+        ("FROM marts.zzz", "SHOW ALL TABLES"),
     ],
 )
 def test_an_honest_mistake_gets_a_hint_on_one_line(door: Door, sql: str, said: str) -> None:

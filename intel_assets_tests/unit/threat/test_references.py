@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import polars as pl
 import pytest
 
@@ -19,10 +18,10 @@ from intel_assets.sources.spec import SourceSpec
 from intel_assets.threat import attack, warninglists
 from intel_assets_tests.conftest import NOON, UNHURRIED, MakeLake
 from intel_assets_tests.unit.threat.given import cleaned, landed
+from intel_assets_tests.unit.threat.gold.given import sighting, tables
 
 LISTS = replace(warninglists.SPEC, policy=UNHURRIED)
 ATTACK = replace(attack.SPEC, policy=UNHURRIED)
-HITS = Path(warninglists.__file__).parent / "sql/warninglist_hits.sql"
 
 
 def unpacked(file: Path, folder: Path) -> Path:
@@ -68,18 +67,12 @@ def test_the_recorded_lists_are_read_whole(recorded_lists: pl.DataFrame, samples
 
 def hits(lists: pl.DataFrame, *indicators: tuple[str, str, str | None]) -> pl.DataFrame:
     """The entries that indicators meet, each with its type and host."""
-    frame = pl.DataFrame(
-        indicators,
-        schema={"indicator": pl.String, "indicator_type": pl.String, "host": pl.String},
-        orient="row",
-    )
-    with duckdb.connect() as connection:
-        connection.execute("CREATE SCHEMA cleaned; CREATE SCHEMA aggregated")
-        connection.register("lists", lists.to_arrow())
-        connection.register("found", frame.to_arrow())
-        connection.execute("CREATE VIEW cleaned.warnings AS FROM lists")
-        connection.execute("CREATE VIEW aggregated.sightings AS FROM found")
-        return connection.sql(HITS.read_text("utf-8")).pl()
+    rows = [
+        sighting(0, "feed", indicator, indicator_type=kind, host=host)
+        for indicator, kind, host in indicators
+    ]
+    with tables(rows, cleaned__warnings=lists) as connection:
+        return connection.sql("FROM aggregated.warninglist_hits").pl()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from intel_assets.ingest.documents import Window
-from intel_assets.lakehouse.catalog import Catalog, derived_sql, packaged_unions
+from intel_assets.lakehouse.catalog import Catalog, derived_sql, packaged_blank, packaged_unions
 from intel_assets.lakehouse.views import TableName
 from intel_assets.sources.gold import GoldSpec, build, build_whole
 from intel_assets.sources.goldsql import sql_type
@@ -24,7 +24,11 @@ from intel_assets_tests.conftest import NOON, TestLake, unhurried
 FIRST = date(2026, 6, 1)
 MADE_OF_SIGHTINGS = (
     "feeds",
+    "decay",
+    "own_entries",
+    "list_hits",
     "warninglist_hits",
+    "watchlist_hits",
     "threat_trends",
     "feed_overlap",
     "feed_measures",
@@ -89,7 +93,9 @@ def tables(
         name.replace("__", "."): one for name, one in others.items()
     }
     with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'; CREATE SCHEMA aggregated; CREATE SCHEMA cleaned")
+        con.execute("SET TimeZone = 'UTC'")
+        for layer in ("cleaned", "aggregated", "ops"):
+            con.execute(f"CREATE SCHEMA {layer}")
         con.execute(f"CREATE MACRO asked_at() AS TIMESTAMPTZ '{NOON.isoformat()}'")
         for name, one in given.items():
             columns = ", ".join(f'"{c}"::{sql_type(t)} AS "{c}"' for c, t in one.schema.items())
@@ -98,6 +104,10 @@ def tables(
         for union in packaged_unions():
             if f"cleaned.{union.name}" not in given:
                 con.execute(f"CREATE VIEW cleaned.{union.name} AS {union.select({})}")
+        for table, columns in packaged_blank().items():
+            if str(table) not in given:
+                listed = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
+                con.execute(f"CREATE TABLE {table} ({listed})")
         for name in MADE_OF_SIGHTINGS:
             if f"aggregated.{name}" not in given:
                 con.execute(f"CREATE VIEW aggregated.{name} AS {derived_sql()[name]}")
