@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ def send(
         return found
 
 
-class _Way:
+class _Way(ABC):
     """The messages of one channel, one after the other."""
 
     def __init__(
@@ -104,8 +105,9 @@ class _Way:
             if self.current is not None:
                 self.report(self.current, f"it failed with {type(error).__name__}")
 
+    @abstractmethod
     def run(self) -> None:
-        raise NotImplementedError
+        """Send what is to be sent."""
 
     def remaining(self) -> Iterator[Item]:
         """Give the items until the time is over."""
@@ -134,8 +136,9 @@ class _Http(_Way):
                 if error is not None:
                     return
 
+    @abstractmethod
     def request(self, item: Item) -> tuple[str, bytes, dict[str, str]]:
-        raise NotImplementedError
+        """Return where a message goes, and its body and headers."""
 
 
 class _Slack(_Http):

@@ -142,6 +142,6 @@ def test_an_unknown_benchmark_is_refused_by_name(capsys: pytest.CaptureFixture[s
 
     assert ended.value.code == 2
     assert (
-        "there is no benchmark bulky; there are bulk, backfill, events, start"
+        "there is no benchmark bulky; there are bulk, backfill, events, outage, start"
         in capsys.readouterr().err
     )
