@@ -27,6 +27,7 @@ _RELATIONS = {
     "range": "{} lies in this range",
     "parent": "{} lies below this name",
     "host": "this is the host of {}",
+    "url": "it lies at {}",
 }
 
 
@@ -94,6 +95,7 @@ def _as_dict(answer: Answer) -> dict[str, Any]:
         "hits": [
             {"relation": hit.relation, **hit.facts, "timeline": hit.timeline} for hit in answer.hits
         ],
+        "more_urls": answer.more_urls,
         "answers": answer.answers,
     }
 
@@ -106,6 +108,8 @@ def _told(answer: Answer) -> Iterator[str]:
         yield f"{asked.indicator}: no feed tells of it"
     for hit in answer.hits:
         yield from _told_of(hit, str(asked.indicator))
+    if answer.more_urls:
+        yield f"  and {answer.more_urls:,} more URLs at {asked.indicator}"
     for one in answer.answers:
         yield f"  {one['source']}, asked on {one['asked_on']}: {said(one)}"
 

@@ -21,6 +21,9 @@ _SPLIT = re.compile(r"[\s,;|]+")
 LOOKUPS = ("abuseipdb_check", "greynoise", "virustotal")
 """The sources that are asked of single indicators (`intel enrich`)."""
 
+MOST_URLS = 5
+"""URLs at a host that are told one by one."""
+
 _TOLD = (
     "indicator",
     "indicator_type",
@@ -74,7 +77,8 @@ class Hit:
     """An indicator that is known.
 
     Attributes:
-        relation: `itself`; or what the value lies in: `range`, `parent`, `host`.
+        relation: `itself`; what the value lies in: `range`, `parent`, `host`; or `url`, which lies
+            at the value.
         facts: Its row of `aggregated.indicators`.
         timeline: When feeds told of it: `source, change, first_day, last_day, days`.
     """
@@ -90,12 +94,14 @@ class Answer:
 
     Attributes:
         asked: What was asked for.
-        hits: What feeds tell of it, and of what it lies in.
+        hits: What feeds tell of it, of what it lies in, and of the surest URLs that lie at it.
+        more_urls: How many URLs lie at it besides.
         answers: What sources answered that were asked of it alone (`told_of`).
     """
 
     asked: Asked
     hits: list[Hit] = field(default_factory=list)
+    more_urls: int = 0
     answers: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -153,17 +159,26 @@ def look_up(
     if asked.indicator is None:
         return Answer(asked)
     wanted = dict(_around(asked))
+    host = asked.indicator if asked.kind in ("hostname", "ipv4", "ipv6") else None
     # The values are bound; the columns are ours.
     found = connection.execute(
         f"SELECT {', '.join(_COLUMNS)} FROM aggregated.indicators "  # noqa: S608
-        "WHERE indicator IN (SELECT unnest(?::VARCHAR[])) ORDER BY confidence DESC, indicator",
-        [list(wanted)],
+        "WHERE indicator IN (SELECT unnest($names::VARCHAR[])) "
+        "OR (indicator_type = 'url' AND trim(host, '[]') = $host) "
+        "ORDER BY confidence DESC, indicator",
+        {"names": list(wanted), "host": host},
     ).fetchall()
-    hits = [Hit(wanted[str(row[0])], dict(zip(_COLUMNS, row, strict=True)), []) for row in found]
-    hits.sort(key=lambda hit: hit.relation != "itself")
+    hits = [
+        Hit(wanted.get(str(row[0]), "url"), dict(zip(_COLUMNS, row, strict=True)), [])
+        for row in found
+    ]
+    hits.sort(key=lambda hit: (hit.relation != "itself", hit.relation == "url"))
+    others = sum(hit.relation != "url" for hit in hits)
+    more = max(0, len(hits) - others - MOST_URLS)
+    del hits[others + MOST_URLS :]
     for hit in hits:
         hit.timeline.extend(_timeline(connection, str(hit.facts["indicator"])))
-    return Answer(asked, hits, told_of(connection, [asked], enriched))
+    return Answer(asked, hits, more, told_of(connection, [asked], enriched))
 
 
 def told_of(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from intel_assets.ingest.documents import Window
 from intel_assets.lakehouse.catalog import Catalog
-from intel_assets.threat.lookup import Answer, look_up, recognise, words
-from intel_assets_tests.conftest import NOON, MakeLake, TestLake
+from intel_assets.threat.lookup import MOST_URLS, Answer, look_up, recognise, words
+from intel_assets_tests.conftest import NOON, MakeLake, TestLake, unhurried
 from intel_assets_tests.orchestration.test_sightings import days, made, post, snapshot
 
 
@@ -97,3 +98,23 @@ def test_what_a_value_lies_in_is_a_hit_and_says_so(
 @pytest.mark.parametrize("text", ["198.18.5.1", "evil.example.org", "notevil.example", "x"])
 def test_what_nobody_tells_of_is_no_hit(lake: TestLake, text: str):
     assert asked(lake, text).hits == []
+
+
+@pytest.mark.slow
+def test_of_a_host_the_surest_urls_at_it_are_told_and_the_others_counted(
+    make_lake: MakeLake, tmp_path: Path
+):
+    lake = make_lake(clock=lambda: NOON)
+    (day,) = days(20)
+    urls = [f"http://bad.example/{number}" for number in range(MOST_URLS + 3)]
+    told = [("domain", "bad.example"), *(("url", url) for url in [*urls, "http://a.bad.example/"])]
+    path = tmp_path / "feed.csv"
+    rest = "#c2,https://x.com/ann/status/1"
+    path.write_text("".join(f"{day} 10:00:00,ann,{kind},{one},{rest}\n" for kind, one in told))
+    lake.land(unhurried("tweetfeed"), {path: Window(day, day)}, NOON)
+    made(lake, day)
+    answer = asked(lake, "bad[.]example")
+    assert [hit.relation for hit in answer.hits] == ["itself", *["url"] * MOST_URLS]
+    assert {hit.facts["indicator"] for hit in answer.hits[1:]} < set(urls)
+    assert answer.more_urls == 3
+    assert all(hit.timeline for hit in answer.hits)
