@@ -18,6 +18,7 @@ from intel_assets import __version__
 from intel_assets.cli import (
     ask,
     build,
+    decay,
     doctor,
     enrich,
     export,
@@ -63,7 +64,7 @@ def _options(
     set_verbosity(verbose)
 
 
-for module in (build, status, ask, lookup, enrich, own_lists, watch, keep, doctor, serve):
+for module in (build, status, ask, lookup, enrich, own_lists, decay, watch, keep, doctor, serve):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 for name, group in {**watch.APPS, **export.APPS}.items():

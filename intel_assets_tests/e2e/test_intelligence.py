@@ -100,6 +100,10 @@ def test_what_is_published_is_replaced_only_by_what_can_be_believed(
         (["allow", "198.18.0.1"], "needs a reason"),
         (["allow", "nonsense", "--reason", "x"], "'nonsense' is no indicator"),
         (["allow", "198.18.0.1", "--reason", "x", "--until", "2020-01-01"], "has passed"),
+        (["decay", "--tau", "3"], "No type is given"),
+        (["decay", "ipv4", "--reason", "x"], "Nothing is said of it"),
+        (["decay", "ipv4", "--tau", "3"], "needs a reason"),
+        (["decay", "ipv5", "--tau", "3", "--reason", "x"], "no type 'ipv5'"),
         (["watch", "--remove"], "No value is given"),
         (["watch", "-f", "nowhere.txt", "--reason", "x"], "There is no file"),
         (["enrich", "nonsense"], "no indicator"),
@@ -111,6 +115,16 @@ def test_what_makes_no_sense_is_explained(intel: Intel, arguments: list[str], sa
     answer: Answer = intel(*arguments)
     assert_short(answer, 2)
     assert said in answer.err
+
+
+def test_how_indicators_grow_old_is_shown_said_and_taken_back(intel: Intel):
+    said = intel("decay", "ipv4", "--tau", "30", "--reason", "they move on")
+    assert said.out == "ipv4: tau 30 days, delta 2, expired below 30.\n"
+    (row,) = [row for row in json.loads(intel("decay", "--json").out) if row["is_own"]]
+    assert (row["indicator_type"], row["tau_days"]) == ("ipv4", 30.0)
+    back = intel("decay", "ipv4", "--reset", "--reason", "as it was")
+    assert back.out == "ipv4: tau 60 days, delta 2, expired below 30.\n"
+    assert "yes" not in intel("decay").out
 
 
 def test_a_list_without_an_entry_says_so(intel: Intel):
