@@ -503,12 +503,15 @@ def test_threads_share_a_client(host: Host, client: HttpClient) -> None:
 
 def test_each_attempt_waits_its_turn(host: Host, client: HttpClient) -> None:
     host.script = saying(answer(500))
+    began = time.monotonic()
     with pytest.raises(UpstreamUnavailable):
         client.fetch(
             Request(host.url), policy=replace(PATIENT, attempts=4, rate_per_second=10, burst=1)
         )
-    gaps = [b.at - a.at for a, b in zip(host.seen, host.seen[1:], strict=False)]
-    assert min(gaps) > 0.09
+    # A request that is slow to arrive may be close to the next; none is ahead of its turn.
+    waited = [one.at - began for one in host.seen]
+    assert len(waited) == 4
+    assert all(seconds > 0.1 * number - 0.01 for number, seconds in enumerate(waited))
 
 
 def test_attempts_and_retries_are_logged(
