@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from intel_assets.cli import show
+from intel_assets.cli.launching import views_following
 from intel_assets.cli.rollout import whoami
 from intel_assets.errors import UsageError
 from intel_assets.lakehouse.catalog import Catalog
@@ -87,7 +88,8 @@ def _say(settings: Settings, kind: str, given: _Given, reason: str) -> None:
         who=whoami(),
         recorded_at=world_clock(settings)(),
     )
-    say(settings.layout, rule)
+    with views_following(settings):
+        say(settings.layout, rule)
     kind, tau, delta, threshold, _ = _rows(settings)[kind]
     typer.echo(f"{kind}: tau {tau:g} days, delta {delta:g}, expired below {threshold:g}.")
 

@@ -11,11 +11,12 @@ from uuid import uuid4
 import typer
 
 from intel_assets.cli import show
-from intel_assets.cli.launching import say, waiting
+from intel_assets.cli.launching import say, views_following, waiting
 from intel_assets.cli.lookup import given, said
 from intel_assets.cli.rollout import refusal, why
 from intel_assets.errors import UsageError
 from intel_assets.lakehouse.catalog import Catalog
+from intel_assets.lakehouse.format import check_format
 from intel_assets.lakehouse.views import TableName
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
@@ -63,7 +64,8 @@ def enrich(
         raise UsageError("There is no indicator in it.", "Give addresses, names, URLs or hashes.")
     settings = load_settings()
     specs = _chosen(settings, sources or [])
-    with demo_world(settings):
+    check_format(settings.layout, create=True)
+    with demo_world(settings), views_following(settings):
         outcomes, failed = _ask(settings, specs, known)
     catalog = Catalog(settings.layout, clock=world_clock(settings))
     there = {name.name for name in catalog.tables() if name.layer == "cleaned"}

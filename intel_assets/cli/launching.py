@@ -168,6 +168,21 @@ def write_views(settings: Settings, worst: int) -> None:
     Catalog(settings.layout).write_shipped()
 
 
+@contextmanager
+def views_following(settings: Settings) -> Iterator[None]:
+    """Write the file of views anew if a table came to be: to the old one it is an error."""
+    if not settings.layout.is_local:
+        yield
+        return
+    from intel_assets.lakehouse.catalog import Catalog
+
+    catalog = Catalog(settings.layout)
+    before = catalog.tables()
+    yield
+    if catalog.tables() != before:
+        catalog.write_shipped()
+
+
 def _tell(result: DayResult) -> None:
     rows = {layer.layer: layer.rows for layer in result.layers}
     counts = " · ".join(f"{layer} {count:,}" for layer, count in rows.items())

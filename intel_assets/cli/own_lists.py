@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from intel_assets.cli import show
+from intel_assets.cli.launching import views_following
 from intel_assets.cli.lookup import given
 from intel_assets.cli.rollout import whoami
 from intel_assets.clock import parse_instant
@@ -138,7 +139,9 @@ def _put(
         who=whoami(),
         at=now,
     )
-    for value in put(settings.layout, name, texts, word):
+    with views_following(settings):
+        values = put(settings.layout, name, texts, word)
+    for value in values:
         typer.echo(f"{value}: {'struck from' if remove else 'entered in'} the {name}-list.")
 
 

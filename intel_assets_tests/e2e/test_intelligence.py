@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from intel_assets.alerts.rules import judge
+from intel_assets.lakehouse import extensions
+from intel_assets.lakehouse.catalog import SHIPPED_NAME
 from intel_assets.orchestration.alerting import gather
 from intel_assets.orchestration.instance import open_instance
 from intel_assets.settings import load_settings
@@ -125,6 +128,25 @@ def test_how_indicators_grow_old_is_shown_said_and_taken_back(intel: Intel):
     back = intel("decay", "ipv4", "--reset", "--reason", "as it was")
     assert back.out == "ipv4: tau 60 days, delta 2, expired below 30.\n"
     assert "yes" not in intel("decay").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["allow", "198.18.0.1", "--reason", "x"],
+        ["decay", "ipv4", "--tau", "9", "--reason", "x"],
+        ["enrich", "198.18.0.1", "--with", "abuseipdb_check"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_file_of_views_still_answers_when_a_table_comes_to_be(
+    intel: Intel, listed: str, arguments: list[str]
+):
+    assert intel(*arguments).code == 0
+    with duckdb.connect(str(Path(load_settings().lake) / SHIPPED_NAME), read_only=True) as con:
+        extensions.load(con, "delta")
+        query = "SELECT count(*) FROM aggregated.indicators WHERE indicator = ?"
+        assert con.execute(query, [listed]).fetchone() == (1,)
 
 
 def test_a_list_without_an_entry_says_so(intel: Intel):
