@@ -60,6 +60,7 @@ def test_the_lookups_are_those_of_the_registry() -> None:
     assert [spec.name for spec in registry.load() if spec.kind == "lookup"] == list(LOOKUPS)
 
 
+@pytest.mark.slow
 @EVERY
 def test_what_is_asked_is_kept_or_unknown_and_not_asked_again_while_it_is_fresh(
     spec: SourceSpec, make_lake: MakeLake, played: Simulator
@@ -76,6 +77,7 @@ def test_what_is_asked_is_kept_or_unknown_and_not_asked_again_while_it_is_fresh(
     assert lake.table(f"raw.{spec.name}").height == len(kept)
 
 
+@pytest.mark.slow
 @EVERY
 def test_one_answer_withdraws_no_other_and_a_later_one_of_the_same_day_replaces_it(
     spec: SourceSpec, make_lake: MakeLake, played: Simulator
