@@ -165,21 +165,14 @@ def test_whatever_is_killed_and_whenever_every_day_is_had_and_none_twice(install
             world.publish(spec.name, day)
         world.start()
         killed = {"run": 0, "daemon": 0, "all": 0}
-        while killed["run"] < KILLS or killed["daemon"] + killed["all"] < KILLS:
-            time.sleep(dice.uniform(0, 12))
-            if not world.unfinished():
-                world.jump(world.now + HOUR)  # To the next attempt, and the next tick.
-            what = dice.choice(["run", "run", "daemon", "all"])
-            if what == "run":
-                worker = any_of(dice, world.workers())
-                if worker is None:
-                    continue
-                worker.kill()
-            else:
-                world.kill_all() if what == "all" else world.kill_daemon()
-                world.start()
+        turns = ["run"] * KILLS + dice.choices(["daemon", "all"], k=KILLS)
+        dice.shuffle(turns)
+        for what in turns:
+            kill(what, world, dice)
             killed[what] += 1
             told(f"killed {killed}", world)
+        # When a day has just ended its file is not due yet.
+        world.jump(at(world.now.date(), 3))
         found = world.finish()
         told("the end", world)
         world.assert_sound()
@@ -197,6 +190,28 @@ def test_whatever_is_killed_and_whenever_every_day_is_had_and_none_twice(install
             assert world.asked(spec.name)[f"{day:%Y%m%d}"] <= tries <= spec.attempts, day
         # A worker can be hit when its run has just ended: a few kills may all have been such.
         assert len(ended(world)) > 0 or KILLS < 10
+
+
+def kill(what: str, world: World, dice: random.Random) -> None:
+    """Kill a run, the daemon or everything, at a moment that nobody chose."""
+    while True:
+        time.sleep(dice.uniform(0, 12))
+        if not world.unfinished():
+            world.jump(world.now + HOUR)  # To the next attempt, and the next tick.
+        if what == "daemon":
+            world.kill_daemon()
+        elif what == "all":
+            world.kill_all()
+        else:
+            world.wait(lambda: bool(world.workers()) or not world.unfinished(), "no run begins")
+            time.sleep(dice.uniform(0, 6))
+            worker = any_of(dice, world.workers())
+            if worker is None:
+                continue
+            worker.kill()
+            return
+        world.start()
+        return
 
 
 def ended(world: World) -> list[str]:
