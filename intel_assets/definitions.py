@@ -11,7 +11,7 @@ from intel_assets.orchestration.alerting import alert_sensor
 from intel_assets.orchestration.assets import source_assets
 from intel_assets.orchestration.exports import export_assets, export_job, export_schedule
 from intel_assets.orchestration.gold import gold_asset, gold_sensor
-from intel_assets.orchestration.jobs import gold_job, source_job
+from intel_assets.orchestration.jobs import gold_jobs, source_job
 from intel_assets.orchestration.reconcile import reconcile_job, reconcile_schedule
 from intel_assets.orchestration.resources import CatalogResource, LakehouseResource
 from intel_assets.orchestration.schedules import source_schedules
@@ -20,6 +20,7 @@ from intel_assets.orchestration.standing import standing_checks
 from intel_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
 from intel_assets.settings import Settings, load_settings
 from intel_assets.sources import registry
+from intel_assets.sources.gold import in_order
 from intel_assets.sources.spec import SourceSpec
 from intel_assets.threat.gold import gold
 
@@ -41,7 +42,7 @@ def build_definitions(
     specs = list(sources) if sources is not None else registry.load()
     configured = settings or load_settings()
     by_name = {spec.name: spec for spec in specs}
-    tables = [one for one in gold() if set(one.sources) <= set(by_name)]
+    tables = in_order([one for one in gold() if set(one.sources) <= set(by_name)])
     # One job takes days through all of them, so they have the same.
     read = {name for one in tables for name in one.sources}
     starts = min((by_name[name].start for name in read), default=date.max)
@@ -56,7 +57,8 @@ def build_definitions(
         asset_checks=[standing_checks(specs)],
         jobs=[
             *jobs,
-            *([gold_job(tables), export_job] if tables else []),
+            *gold_jobs(tables),
+            *([export_job] if tables else []),
             reconcile,
             upkeep_job,
         ],

@@ -73,33 +73,44 @@ class Launcher:
 
     def fetch(self, source: str, days: Sequence[date]) -> None:
         """Take days of a source through Dagster, and say how each run ended."""
-        self._tell(source, days)
+        self._tell(source, self.launch(source, days))
 
     def gold(self, days: Sequence[date]) -> None:
-        """Build days of the tables over several sources, after these."""
-        from intel_assets.orchestration.jobs import GOLD
+        """Build the tables over several sources, of these days, and say how each run ended."""
+        self._tell("gold", self.launch_gold(days))
 
-        self._tell(GOLD, days)
-
-    def _tell(self, job: str, days: Sequence[date]) -> None:
-        with waiting(job):
-            for ended in self.launch(job, days):
+    def _tell(self, what: str, runs: Iterator[Ended]) -> None:
+        with waiting(what):
+            for ended in runs:
                 say(ended.line)
                 self.worst = max(self.worst, ended.exit_code)
 
     def launch(self, job: str, days: Sequence[date]) -> Iterator[Ended]:
         """Take days of a job through Dagster, as many in a run as one may have."""
+        from intel_assets.orchestration.runs import chunks
+
+        for first, last in chunks(days):
+            yield self._run(job, first, last)
+
+    def launch_gold(self, days: Sequence[date]) -> Iterator[Ended]:
+        """Build days of gold tables, then what is made of all days that stand."""
+        from intel_assets.orchestration.jobs import GOLD, GOLD_WHOLE
+
+        yield from self.launch(GOLD, days)
+        if days:
+            yield self._run(GOLD_WHOLE)
+
+    def _run(self, job: str, first: date | None = None, last: date | None = None) -> Ended:
         from intel_assets.definitions import build_definitions
-        from intel_assets.orchestration.runs import chunks, launch
+        from intel_assets.orchestration.runs import launch
 
         if self._definitions is None:
             self._definitions = build_definitions(settings=self.engine.settings)
-        for first, last in chunks(days):
-            began = time.monotonic()
-            outcome = launch(self._definitions, self.instance, job, first, last)
-            seconds = time.monotonic() - began
-            line = f"{job} {first}..{last}: {outcome.message or 'done'} ({seconds:.1f} s)"
-            yield Ended(line, outcome.exit_code)
+        began = time.monotonic()
+        outcome = launch(self._definitions, self.instance, job, first, last)
+        title = f"{job} {first}..{last}" if first else job
+        seconds = time.monotonic() - began
+        return Ended(f"{title}: {outcome.message or 'done'} ({seconds:.1f} s)", outcome.exit_code)
 
     def replay(self, spec: SourceSpec, days: Sequence[date]) -> None:
         """Build days of a source again from landing."""

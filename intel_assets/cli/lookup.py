@@ -37,6 +37,10 @@ def lookup(
         typer.Argument(help="Indicators, as they are pasted; `-` reads standard input."),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A file of indicators.")] = None,
+    timeline: Annotated[
+        bool,
+        typer.Option("--timeline", help="Each time that a feed began to tell of it, in a line."),
+    ] = False,
     as_of: AsOf = None,
     json: AsJson = False,
 ) -> None:
@@ -57,7 +61,7 @@ def lookup(
     enriched = [name for name in LOOKUPS if TableName("cleaned", name) in there]
     wanted = _TABLES | {TableName("cleaned", name) for name in enriched}
     with catalog.connect(as_of=moment, wanted=wanted) as connection:
-        answers = [look_up(connection, text, enriched) for text in asked]
+        answers = [look_up(connection, text, enriched, stretches=timeline) for text in asked]
     if json:
         typer.echo(jsons.dumps([_as_dict(one) for one in answers], default=str, indent=2))
     else:

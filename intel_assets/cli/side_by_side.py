@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from contextlib import ExitStack
 from datetime import date
@@ -135,21 +135,27 @@ def _begin(settings: Settings, verbose: int) -> None:
 
 
 def _launch(job: str, days: Sequence[date]) -> list[Ended]:
+    return _ended(_launcher().launch(job, days))
+
+
+def _gold(days: Sequence[date]) -> list[Ended]:
+    return _ended(_launcher().launch_gold(days))
+
+
+def _launcher() -> Launcher:
     if _Here.launcher is None:
         # Not as the process begins: what goes wrong there is not told to the command.
         _Here.launcher = _Here.stack.enter_context(launching(_Here.settings))
+    return _Here.launcher
+
+
+def _ended(runs: Iterator[Ended]) -> list[Ended]:
     ended = []
-    for one in _Here.launcher.launch(job, days):
+    for one in runs:
         ended.append(one)
         if _Here.stopped:
             raise KeyboardInterrupt
     return ended
-
-
-def _gold(days: Sequence[date]) -> list[Ended]:
-    from intel_assets.orchestration.jobs import GOLD
-
-    return _launch(GOLD, days)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

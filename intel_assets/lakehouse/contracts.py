@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import pandera.polars as pa
 import polars as pl
-from deltalake.schema import ArrayType, Field, PrimitiveType, Schema
+from deltalake.schema import ArrayType, Field, PrimitiveType, Schema, StructType
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
@@ -284,9 +284,11 @@ def delta_field(name: str, dtype: pl.DataType, comment: str, cls: ColumnClass = 
     return Field(name, _delta_type(dtype), nullable=True, metadata=metadata)
 
 
-def _delta_type(dtype: Any) -> PrimitiveType | ArrayType:
+def _delta_type(dtype: Any) -> PrimitiveType | ArrayType | StructType:
     if isinstance(dtype, pl.List):
         return ArrayType(_delta_type(dtype.inner), contains_null=True)
+    if isinstance(dtype, pl.Struct):
+        return StructType([Field(one.name, _delta_type(one.dtype)) for one in dtype.fields])
     if isinstance(dtype, pl.Datetime):
         return PrimitiveType("timestamp")
     if isinstance(dtype, pl.Decimal):

@@ -293,11 +293,6 @@ class Table:
                 write_deltalake(table, rows, mode="overwrite", predicate=change.where, **how)
         return Commit(table.version(), written=True)
 
-    def ensure(self) -> None:
-        """Make the table if it was never written, without a row."""
-        if self.open() is None:
-            self._create()
-
     def _wait(self, attempt: int, error: CommitFailedError) -> None:
         pause = random.uniform(0, min(2.0, 0.05 * 2**attempt))  # noqa: S311  (jitter)
         logger.info("%s: another writer was faster, again: %s", self.uri, error)

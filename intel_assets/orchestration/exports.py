@@ -33,7 +33,7 @@ def export_assets() -> dg.AssetsDefinition:
         specs=[
             dg.AssetSpec(
                 key=["export", one.name],
-                deps=[["aggregated", "sightings"]],
+                deps=[["aggregated", "indicator_parts"]],
                 description=f"{one.description}\n\nFile: `{one.file}` in INTEL_EXPORTS.",
                 group_name="threat",
                 owners=[OWNER],

@@ -15,6 +15,7 @@ from intel_assets.sources.gold import GoldSpec
 from intel_assets.sources.spec import SourceSpec
 
 GOLD = "gold"
+GOLD_WHOLE = "gold_whole"
 
 
 def source_job(spec: SourceSpec) -> dg.UnresolvedAssetJobDefinition:
@@ -33,11 +34,19 @@ def source_job(spec: SourceSpec) -> dg.UnresolvedAssetJobDefinition:
     )
 
 
-def gold_job(specs: Sequence[GoldSpec]) -> dg.UnresolvedAssetJobDefinition:
-    """Return the job that builds days of all gold tables."""
-    keys = [dg.AssetKey([spec.contract.layer, spec.contract.name]) for spec in specs]
-    return dg.define_asset_job(
-        GOLD,
-        selection=dg.AssetSelection.assets(*keys).without_checks(),
-        description="Builds days of the tables that are made of several sources.",
-    )
+def gold_jobs(specs: Sequence[GoldSpec]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """Return the jobs that build days of gold tables, and those that are made as a whole.
+
+    They are two: a day is told without a step's output, and what hangs on one would be left out.
+    """
+    days = "Builds days of the tables that are made of several sources."
+    wholes = "Builds the tables over all days, each after those that it is made of."
+    return [
+        dg.define_asset_job(
+            name,
+            selection=dg.AssetSelection.assets(*keys).without_checks(),
+            description=description,
+        )
+        for name, grain, description in ((GOLD, "day", days), (GOLD_WHOLE, "whole", wholes))
+        if (keys := [dg.AssetKey(["aggregated", one.name]) for one in specs if one.grain == grain])
+    ]

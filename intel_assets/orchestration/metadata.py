@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import dagster as dg
-import polars as pl
 
 from intel_assets.lakehouse.contracts import Contract
 from intel_assets.lakehouse.layout import Layout
+from intel_assets.sources.goldsql import sql_type
 from intel_assets.sources.results import DayResult, LayerResult
 
 
@@ -21,7 +21,7 @@ def column_schema(contract: Contract) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 name,
-                type=_sql_type(dtype),
+                type=sql_type(dtype),
                 description=contract.descriptions[name],
                 constraints=dg.TableColumnConstraints(nullable=contract.nullable(name)),
                 tags={} if contract.classes[name] == "public" else {contract.classes[name]: ""},
@@ -49,10 +49,16 @@ def of_partition(
     return {**of_layer(layer), **rejected}
 
 
-def of_layer(layer: LayerResult) -> Mapping[str, dg.MetadataValue]:
-    """Return what a materialization tells; numbers are plotted over partitions."""
+def of_layer(layer: LayerResult, *, whole: bool = False) -> Mapping[str, dg.MetadataValue]:
+    """Return what a materialization tells; numbers are plotted over partitions.
+
+    Args:
+        layer: How the partition stands.
+        whole: Whether it is the whole table.
+    """
+    rows = "dagster/row_count" if whole else "dagster/partition_row_count"
     found: dict[str, dg.MetadataValue] = {
-        "dagster/partition_row_count": dg.MetadataValue.int(layer.rows),
+        rows: dg.MetadataValue.int(layer.rows),
         "delta_version": dg.MetadataValue.int(layer.delta_version),
         "written": dg.MetadataValue.bool(layer.written),
     }
@@ -65,13 +71,5 @@ def of_table(contract: Contract, layout: Layout) -> Mapping[str, object]:
         "dagster/table_name": f"{contract.layer}.{contract.name}",
         "dagster/uri": layout.table_uri(contract.layer, contract.name),
         "dagster/column_schema": column_schema(contract),
-        "partition_expr": "day",
+        **({"partition_expr": "day"} if contract.partition_by == ("day",) else {}),
     }
-
-
-def _sql_type(dtype: pl.DataType) -> str:
-    if isinstance(dtype, pl.List):
-        return f"{_sql_type(dtype.inner)}[]"  # type: ignore[arg-type]
-    names = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Int32: "INTEGER", pl.Float64: "DOUBLE"}
-    names |= {pl.Boolean: "BOOLEAN", pl.Date: "DATE", pl.Datetime: "TIMESTAMPTZ"}
-    return names.get(dtype.base_type(), str(dtype))

@@ -17,6 +17,7 @@ from intel_assets.coverage.plan import DAYS_IN_A_RUN
 from intel_assets.lakehouse.layout import Layout
 from intel_assets.lakehouse.tables import day_ranges
 from intel_assets.orchestration.assets import events
+from intel_assets.orchestration.inflight import FIRST_TAG, LAST_TAG
 from intel_assets.sources.results import DayResult
 from intel_assets.sources.spec import SourceSpec
 
@@ -33,8 +34,8 @@ class RunOutcome:
     """
 
     source: str
-    first: date
-    last: date
+    first: date | None
+    last: date | None
     run_id: str
     message: str | None
     exit_code: int
@@ -56,30 +57,25 @@ def launch(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     name: str,
-    first: date,
-    last: date,
+    first: date | None = None,
+    last: date | None = None,
 ) -> RunOutcome:
     """Take a range of days through the assets of a job, in this process.
 
     Args:
         definitions: Where the job is.
         instance: Dagster's.
-        name: The job: a source's, or `gold`.
-        first: The first day.
+        name: The job: a source's, `gold`, or `gold_whole`.
+        first: The first day; None for assets without partitions.
         last: The last day.
 
     Raises:
         KeyboardInterrupt: If somebody interrupted it; the run is recorded as failed.
     """
     job = definitions.resolve_job_def(name)
+    days = {FIRST_TAG: first.isoformat(), LAST_TAG: last.isoformat()} if first and last else {}
     result = job.execute_in_process(
-        instance=instance,
-        run_config=_QUIET,
-        raise_on_error=False,
-        tags={
-            "dagster/asset_partition_range_start": first.isoformat(),
-            "dagster/asset_partition_range_end": last.isoformat(),
-        },
+        instance=instance, run_config=_QUIET, raise_on_error=False, tags=days
     )
     # Dagster makes a failure like any other of it, and whoever launches would go on.
     if any(_interrupted(event) for event in result.all_events):

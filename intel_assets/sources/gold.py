@@ -52,7 +52,6 @@ class GoldSpec:
         reads: The gold tables that it reads, by name.
         domain: Its group in the graph.
         owner: Who answers for it.
-        beside: Tables that it reads and nobody may have written yet: they are made, empty.
         maker: Makes a whole that knows better than to evaluate all of its SQL every time.
         code_version: Raised when the SQL changes what it makes.
     """
@@ -65,7 +64,6 @@ class GoldSpec:
     sources: Mapping[str, Contract] = field(default_factory=dict)
     history: Mapping[str, int] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
-    beside: tuple[Contract, ...] = ()
     maker: Callable[[Lake, GoldSpec, str], LayerResult] | None = None
     code_version: str = "1"
 
@@ -156,8 +154,6 @@ def build_whole(lake: Lake, spec: GoldSpec, run_id: str) -> LayerResult:
         ContractBroken: If what the SQL makes does not keep the contract.
         StorageError: If the lake cannot be read or written.
     """
-    for contract in spec.beside:
-        Table(lake.layout, contract).ensure()
     make = spec.maker or _evaluate
     return make(lake, spec, run_id)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +21,7 @@ from intel_assets.lakehouse import sqldoor
 from intel_assets.lakehouse.catalog import Catalog, derived_sql
 from intel_assets.lakehouse.contracts import Contract
 from intel_assets.lakehouse.lake import Lake
+from intel_assets.lakehouse.views import TableName
 
 MEMORY = "1500MB"
 """What DuckDB takes before it spills; Polars and Delta need room besides."""
@@ -95,6 +96,14 @@ class Workshop:
             f'ALTER VIEW {layer}."{name}" RENAME TO "{name} (whole)"; '
             f'CREATE VIEW {layer}."{name}" AS '
             f'FROM {layer}."{name} (whole)" WHERE {condition}'
+        )
+
+    def among(self, layer: str, name: str, keys: Sequence[str], found: str) -> None:
+        """Let a table show no more than the rows whose keys stand in another."""
+        self.con.execute(
+            f'ALTER VIEW {layer}."{name}" RENAME TO "{name} (whole)"; '
+            f'CREATE VIEW {layer}."{name}" AS FROM {layer}."{name} (whole)" '
+            f"SEMI JOIN {found} USING ({', '.join(keys)})"
         )
 
     def make(self, sql: str, where: str = "true") -> None:
@@ -198,30 +207,39 @@ def workshop(lake: Lake, contract: Contract, sql: str) -> Iterator[Workshop]:
     Args:
         lake: The lake.
         contract: The table.
-        sql: What will be asked: of aggregated tables that are not stored, those are there that it
-            refers to. (To bind them all takes longer than most tables do.)
+        sql: What will be asked: of the tables that are not stored, those are there that it names.
 
     Raises:
         StorageError: If the lake cannot be listed.
     """
+    with duckdb.connect() as con:
+        named = sqldoor.references(con, sql) | {(contract.layer, contract.name)}
+        wanted = {TableName(layer, name) for layer, name in named if layer}
     with (
         tempfile.TemporaryDirectory(prefix="gold-", dir=lake.landing.spool) as spill,
-        Catalog(lake.layout, derived=_needed(sql), clock=lake.clock).connect() as con,
+        Catalog(lake.layout, clock=lake.clock).connect(wanted=wanted) as con,
     ):
         con.execute("SET temp_directory = ?", [spill])
         con.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
         yield Workshop(con, contract)
 
 
-def _needed(sql: str) -> dict[str, str]:
-    packaged, found, pending = derived_sql(), dict[str, str](), [sql]
+def code_of(sql: str, stored: Collection[str]) -> str:
+    """Return a digest of a SELECT and of all SQL behind it, as far as tables are not stored.
+
+    Args:
+        sql: The SELECT.
+        stored: The aggregated tables at which it ends.
+    """
+    packaged, texts, pending = derived_sql(), {"": sql}, [sql]
     with duckdb.connect() as con:
         while pending:
             for layer, name in sqldoor.references(con, pending.pop()):
-                if layer == "aggregated" and name in packaged.keys() - found.keys():
-                    found[name] = packaged[name]
+                if layer == "aggregated" and name in packaged.keys() - texts.keys() - set(stored):
+                    texts[name] = packaged[name]
                     pending.append(packaged[name])
-    return found
+    whole = "\0".join(texts[name] for name in sorted(texts))
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def days_between(first: date, last: date) -> str:

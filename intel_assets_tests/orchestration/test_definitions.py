@@ -54,7 +54,9 @@ STATE_FEEDS = {
 REFERENCES = {"attack", "warninglists"}
 # Asked of given indicators: no day is expected of them, and they tell nothing by themselves.
 LOOKUPS = {"abuseipdb_check", "greynoise", "virustotal"}
-GOLD = {"aggregated/feeds_daily", "aggregated/sightings"}
+BY_DAY = ("feeds_daily", "sightings")
+WHOLE = {"indicator_parts": ["aggregated/sightings", "cleaned/warninglists"]}
+GOLD = {f"aggregated/{name}" for name in (*BY_DAY, *WHOLE)}
 
 
 def _graph(name: str) -> dict[str, dict[str, object]]:
@@ -87,19 +89,25 @@ def _whole_graph(name: str) -> dict[str, dict[str, object]]:
     }
 
 
-GRAPH = {key: facts for name in STARTS for key, facts in _graph(name).items()} | {
-    f"aggregated/{table}": {
-        "deps": [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES - LOOKUPS)],
+def _gold(deps: list[str], starts: str | None) -> dict[str, object]:
+    return {
+        "deps": deps,
         "kinds": ["deltalake", "duckdb"],
         "checks": [],
         "group": "threat",
-        "partitions": min(STARTS.values()),
+        "partitions": starts,
     }
-    for table in ("feeds_daily", "sightings")
-}
+
+
+TELLING = [f"cleaned/{name}" for name in sorted(set(STARTS) - REFERENCES - LOOKUPS)]
+GRAPH = (
+    {key: facts for name in STARTS for key, facts in _graph(name).items()}
+    | {f"aggregated/{table}": _gold(TELLING, min(STARTS.values())) for table in BY_DAY}
+    | {f"aggregated/{table}": _gold(deps, None) for table, deps in WHOLE.items()}
+)
 EXPORTS = {
     f"export/{one.name}": {
-        "deps": ["aggregated/sightings"],
+        "deps": ["aggregated/indicator_parts"],
         "kinds": ["file"],
         "checks": ["believable"],
         "group": "threat",

@@ -6,10 +6,10 @@ A module for each family of tables: their columns, and how they are made. Their 
 from __future__ import annotations
 
 from intel_assets.sources.gold import GoldSpec
-from intel_assets.threat.gold import feeds_daily, sightings
+from intel_assets.threat.gold import feeds_daily, indicators, sightings
 from intel_assets.threat.gold.feeds import feeds
 
-FAMILIES = (feeds_daily, sightings)
+FAMILIES = (feeds_daily, sightings, indicators)
 """The modules; each makes its tables of the feeds that there are."""
 
 

@@ -464,15 +464,6 @@ def test_what_was_taken_in_stands_with_the_rows_and_cannot_be_taken_in_twice(tab
     assert content(table) == [(0, 1), (1, 2)]
 
 
-def test_a_table_can_be_made_without_a_row(table: Table) -> None:
-    table.ensure()
-    opened = table.open()
-    assert opened is not None
-    table.ensure()
-    assert opened.version() == 0
-    assert table.read().is_empty()
-
-
 # -- ranges and batches --------------------------------------------------------------------------
 
 days_of_year = st.lists(st.integers(0, 400).map(day), max_size=120)

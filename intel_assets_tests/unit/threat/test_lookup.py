@@ -53,21 +53,23 @@ def lake(make_lake: MakeLake, tmp_path: Path) -> TestLake:
     return lake
 
 
-def asked(lake: TestLake, text: str) -> Answer:
+def asked(lake: TestLake, text: str, **how: bool) -> Answer:
     layout = lake.engine.settings.layout
     with Catalog(layout, clock=lambda: NOON).connect() as connection:
-        return look_up(connection, text)
+        return look_up(connection, text, **how)
 
 
 @pytest.mark.slow
 def test_every_feed_and_stretch_is_told(lake: TestLake):
-    (hit,) = asked(lake, "198.18.0[.]2").hits
     one, two, three, four = days(17, 18, 19, 20)
+    (hit,) = asked(lake, "198.18.0[.]2").hits
     assert hit.facts["sources"] == ["ipsum", "tweetfeed"]
-    assert [
-        (row["source"], row["first_day"], row["last_day"], row["days"], row["gone_on"])
-        for row in hit.timeline
-    ] == [
+    assert [tuple(row.values()) for row in hit.timeline] == [
+        ("ipsum", one, four, 3, None),
+        ("tweetfeed", one, one, 1, None),
+    ]
+    (hit,) = asked(lake, "198.18.0[.]2", stretches=True).hits
+    assert [tuple(row.values()) for row in hit.timeline] == [
         ("ipsum", one, two, 2, three),
         ("tweetfeed", one, one, 1, None),
         ("ipsum", four, four, 1, None),

@@ -68,7 +68,7 @@ def test_the_recorded_lists_are_read_whole(recorded_lists: pl.DataFrame, samples
 def hits(lists: pl.DataFrame, *indicators: tuple[str, str, str | None]) -> pl.DataFrame:
     """The entries that indicators meet, each with its type and host."""
     rows = [
-        sighting(0, "feed", indicator, indicator_type=kind, host=host)
+        sighting(0, "urlhaus", indicator, indicator_type=kind, host=host)
         for indicator, kind, host in indicators
     ]
     with tables(rows, cleaned__warnings=lists) as connection:

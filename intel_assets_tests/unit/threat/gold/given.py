@@ -26,6 +26,8 @@ MADE_OF_SIGHTINGS = (
     "feeds",
     "decay",
     "own_entries",
+    "indicator_parts",
+    "indicator_facts",
     "list_hits",
     "warninglist_hits",
     "watchlist_hits",
