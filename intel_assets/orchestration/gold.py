@@ -3,7 +3,8 @@
 Never in a source's run: a run with one bad day would take gold of all its days along. The
 condition asks for a day when the content of one of its sources changed (an equal data version
 moves nothing), and for days that were never built; a day that failed waits for the next change,
-after the retries of its own run. A table that is made as a whole is asked for in the same way.
+after the retries of its own run. A table that is made as a whole is asked for in the same way, and
+every hour: where nothing changed that costs a look.
 Dagster concept: declarative automation.
 https://docs.dagster.io/guides/automate/declarative-automation
 """
@@ -25,6 +26,7 @@ from intel_assets.sources.gold import GoldSpec, build, build_whole
 from intel_assets.sources.results import LayerResult
 
 _CONDITION = dg.AutomationCondition
+_FREE = ~_CONDITION.in_progress() & ~_CONDITION.any_deps_in_progress()
 FOLLOWS = (
     (
         _CONDITION.any_deps_match(_CONDITION.data_version_changed()).since_last_handled()
@@ -34,9 +36,17 @@ FOLLOWS = (
             & ~_CONDITION.execution_failed()
         )
     )
-    & ~_CONDITION.in_progress()
-    & ~_CONDITION.any_deps_in_progress()
+    & _FREE
 ).with_label("a source's day changed, or was never built")
+FOLLOWS_AND_LOOKS = (
+    FOLLOWS
+    # What changed while the table was made counts as handled with it: it is looked at again.
+    | (
+        _CONDITION.cron_tick_passed("25 * * * *", "UTC").since_last_handled()
+        & ~_CONDITION.missing()
+        & _FREE
+    )
+).with_label("what it is made of changed, or an hour has passed")
 
 
 def gold_asset(spec: GoldSpec, starts: date, settings: Settings) -> dg.AssetsDefinition:
@@ -102,7 +112,7 @@ def _asset_spec(spec: GoldSpec, settings: Settings) -> dg.AssetSpec:
             **metadata.of_table(contract, settings.layout),
             "dagster/column_lineage": metadata.column_lineage(contract, *(gold or cleaned)),
         },
-        automation_condition=FOLLOWS,
+        automation_condition=FOLLOWS if spec.grain == "day" else FOLLOWS_AND_LOOKS,
         freshness_policy=freshness.of_gold(),
         skippable=True,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -169,3 +170,60 @@ def test_exactly_the_days_whose_content_changed_are_asked_for(
         assert changed == {str(DAYS[1]), str(DAYS[2])}
         _built(instance, changed)
         assert asked(cursor)[0] == set()
+
+
+def test_a_whole_table_is_asked_for_when_a_day_that_it_is_made_of_changed(
+    tmp_path_factory: pytest.TempPathFactory,
+):
+    lake = str(tmp_path_factory.mktemp("lake"))
+    definitions = build_definitions(sources=registry.load(), settings=Settings(lake=lake))
+    parts, sightings = (
+        dg.AssetKey(["aggregated", name]) for name in ("indicator_parts", "sightings")
+    )
+
+    def told(key: dg.AssetKey, day: date | None, version: str) -> None:
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                key,
+                partition=day and str(day),
+                tags={"dagster/data_version": version},
+            )
+        )
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor: Any = None
+        now = datetime(2026, 6, 10, 12, 0, tzinfo=UTC)
+
+        def asked(minutes: int = 1) -> bool:
+            nonlocal cursor, now
+            now += timedelta(minutes=minutes)
+            result = dg.evaluate_automation_conditions(
+                definitions,
+                instance,
+                asset_selection=dg.AssetSelection.assets(parts),
+                evaluation_time=now,
+                cursor=cursor,
+            )
+            cursor = result.cursor
+            return result.get_num_requested(parts) > 0
+
+        assert not asked()
+        told(sightings, DAYS[0], "a")
+        assert asked()
+        told(parts, None, "1")
+        assert not asked()
+        told(sightings, DAYS[0], "a")  # the same content once more
+        assert not asked()
+        told(sightings, DAYS[1], "b")
+        assert asked()
+        told(parts, None, "2")
+        assert not asked()
+        told(dg.AssetKey(["cleaned", "warninglists"]), DAYS[0], "a")
+        assert asked()
+        # A day changes while it is made, of which nobody can say whether it came in.
+        told(sightings, DAYS[0], "c")
+        told(parts, None, "3")
+        assert not asked()
+        assert asked(60)
+        told(parts, None, "3")
+        assert not asked()
