@@ -12,6 +12,7 @@ https://docs.dagster.io/guides/automate/declarative-automation
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
 from dagster._utils.warnings import BetaWarning
@@ -38,14 +39,11 @@ FOLLOWS = (
     )
     & _FREE
 ).with_label("a source's day changed, or was never built")
+_HOURLY: dg.AutomationCondition[Any] = _CONDITION.cron_tick_passed("25 * * * *", "UTC")
 FOLLOWS_AND_LOOKS = (
     FOLLOWS
     # What changed while the table was made counts as handled with it: it is looked at again.
-    | (
-        _CONDITION.cron_tick_passed("25 * * * *", "UTC").since_last_handled()
-        & ~_CONDITION.missing()
-        & _FREE
-    )
+    | (_HOURLY.since_last_handled() & ~_CONDITION.missing() & _FREE)
 ).with_label("what it is made of changed, or an hour has passed")
 
 
