@@ -9,13 +9,15 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import backfill, bulk, coverage, events, outage, start, upkeep
+from benchmarks import backfill, bulk, coverage, events, gold, lookup, outage, start, upkeep
 from benchmarks.measure import ROOT, Outcome
 
 BENCHMARKS: dict[str, Callable[..., Outcome]] = {
     "bulk": bulk.run,
     "backfill": backfill.run,
     "events": events.run,
+    "gold": gold.run,
+    "lookup": lookup.run,
     "outage": outage.run,
     "start": start.run,
     "upkeep": upkeep.run,

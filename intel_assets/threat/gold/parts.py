@@ -59,7 +59,7 @@ _KNOWN = """
     FROM known ANTI JOIN made USING (indicator, indicator_type)
 """
 _PLAIN = ColumnProperties(dictionary_enabled=False)
-_WRITER = WriterProperties(
+WRITER = WriterProperties(
     compression="ZSTD",
     compression_level=1,
     # Sorted inside, so that a look-up reads one of these groups.
@@ -283,7 +283,7 @@ def _write(
         if rows.is_empty() and not anew and not (stored and seen and inputs.news(stored)):
             continue
         where = _where(buckets) if anew else None
-        table.rewrite(stored, Rewrite(rows, where, seen, _WRITER), said)
+        table.rewrite(stored, Rewrite(rows, where, seen, WRITER), said)
         stored = stored or table.open()
     return made
 
@@ -358,4 +358,4 @@ def _merge(
         .with_columns(part=pl.lit("base"), written=pl.lit(0, pl.Int64))
         .sort("bucket", *_ORDER)
     )
-    table.rewrite(stored, Rewrite(rows, _where(buckets), {}, _WRITER), said)
+    table.rewrite(stored, Rewrite(rows, _where(buckets), {}, WRITER), said)
