@@ -48,7 +48,8 @@ def some(number: int) -> list[str]:
 def warm(lake: Lake, number: int) -> dict[str, Any]:
     """Look indicators up, one after the other, over one connection."""
     values, taken, hits = some(number), [], 0
-    with Catalog(lake.layout, clock=lake.clock).connect(wanted=WANTED) as con:
+    catalog = Catalog(lake.layout, clock=lake.clock)
+    with catalog.connect(wanted=WANTED, held=True) as con:
         for value in values[::3]:
             look_up(con, value)
         for value in values:

@@ -21,6 +21,7 @@ from intel_assets.threat.gold.indicators import INDICATOR_PARTS
 _ADDRESS = "(1 + {0} % 223) || '.' || ({0} // 223 % 256) || '.' || ({0} // 57088 % 256) || '.9'"
 VALUES = f"""
     SELECT
+        n,
         ['ipv4', 'ipv4', 'url', 'url', 'domain', 'sha256'][1 + n % 6] AS indicator_type,
         CASE n % 6
             WHEN 4 THEN 'www' || n || '.example.net'

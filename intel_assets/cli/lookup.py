@@ -60,7 +60,7 @@ def lookup(
     there = set(catalog.tables())
     enriched = [name for name in LOOKUPS if TableName("cleaned", name) in there]
     wanted = _TABLES | {TableName("cleaned", name) for name in enriched}
-    with catalog.connect(as_of=moment, wanted=wanted) as connection:
+    with catalog.connect(as_of=moment, wanted=wanted, held=True) as connection:
         answers = [look_up(connection, text, enriched, stretches=timeline) for text in asked]
     if json:
         typer.echo(jsons.dumps([_as_dict(one) for one in answers], default=str, indent=2))

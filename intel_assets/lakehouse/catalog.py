@@ -76,6 +76,7 @@ class Catalog:
         shown_at: datetime | None = None,
         history: bool = False,
         wanted: Collection[TableName] | None = None,
+        held: bool = False,
     ) -> duckdb.DuckDBPyConnection:
         """Open an in-memory DuckDB in UTC, a schema per layer and a view per table.
 
@@ -91,6 +92,8 @@ class Catalog:
             history: Show all versions of every record.
             wanted: The tables that will be asked; None for all. Whoever knows them need not wait
                 for the others.
+            held: Keep the tables open: whoever asks often does not wait for their logs each time.
+                Not for what a user typed, who would see them a second time.
 
         Raises:
             UsageError: If a moment has no zone, or `as_of` and `history` are both asked for.
@@ -122,6 +125,7 @@ class Catalog:
                 unions=self._unions,
                 blank=self._blank,
                 wanted=wanted,
+                held=held,
             )
         except BaseException:
             con.close()
@@ -188,7 +192,7 @@ class Catalog:
         if not self._layout.is_local:
             extensions.load(con, "httpfs")
             extensions.create_secret(con, self._layout)
-        con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         con.execute("; ".join(f"CREATE SCHEMA IF NOT EXISTS {layer}" for layer in LAYERS))
 
     def _candidates(self) -> list[TableName]:

@@ -137,6 +137,7 @@ def create(
     blank: Mapping[TableName, Mapping[str, str]] | None = None,
     wanted: Collection[TableName] | None = None,
     pinned: bool = True,
+    held: bool = False,
 ) -> None:
     """Create a view for each table; one that cannot be asked raises an error that names it.
 
@@ -157,6 +158,7 @@ def create(
             is made of, and that takes its time. If there is none of that name, all are created:
             what is said of it names those that are near.
         pinned: Whether they stay at the versions found, or follow the tables.
+        held: Whether the tables of pinned views are kept open.
 
     Raises:
         ConfigurationError: If aggregated tables are made of each other.
@@ -191,7 +193,7 @@ def create(
         if table.name in needed and (
             table.name.layer != "aggregated" or table.name.name not in evaluated
         ):
-            _create_stored(con, layout, table, _select(table, moment, pinned=pinned))
+            _create_stored(con, layout, table, moment, pinned=pinned, held=held)
     for name in sorted(spotless.keys() & needed):
         _create_view(con, name, _nothing_yet(name, spotless[name], layout, pinned=pinned))
     for name in united.keys() & needed:
@@ -226,10 +228,25 @@ def _needed(
 
 
 def _create_stored(
-    con: duckdb.DuckDBPyConnection, layout: Layout, table: StoredTable, select: str
+    con: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    table: StoredTable,
+    moment: Moment,
+    *,
+    pinned: bool,
+    held: bool,
 ) -> None:
+    version = f", version => {table.version}" if pinned else ""
+    source = f"delta_scan({literal(address(table.uri))}{version})"
     try:
-        _create_view(con, table.name, select)
+        if held and pinned and not table.damage:
+            # An attachment reads the log once, a scan reads it for every question.
+            source = _identifier(f"{table.name} (held)")
+            con.execute(
+                f"ATTACH {literal(address(table.uri))} AS {source} "
+                f"(TYPE delta, PIN_SNAPSHOT, VERSION {table.version})"
+            )
+        _create_view(con, table.name, _select(table, moment, source))
     except duckdb.Error as error:
         why = first_line(error, layout)
         _create_view(con, table.name, _refusal(f"{table.name} cannot be read: {why}"))
@@ -246,14 +263,13 @@ def _create_union(
     _create_view(con, name, _refusal(f"{name}: {damaged}") if damaged else select)
 
 
-def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
-    """Return the SELECT that a table's view is."""
+def _select(table: StoredTable, moment: Moment, source: str) -> str:
+    """Return the SELECT that a table's view is, of where its rows come from."""
     if table.damage:
         return _refusal(table.damage)
-    version = f", version => {table.version}" if pinned else ""
-    source = f"SELECT * FROM delta_scan({literal(address(table.uri))}{version})"  # noqa: S608 (quoted)
+    select = f"SELECT * FROM {source}"  # noqa: S608 (quoted)
     if not table.born:
-        return f"{source} WHERE false"
+        return f"{select} WHERE false"
     condition = "true"
     if {"known_from", "known_to"} <= table.columns.keys():
         condition = _known(moment)
@@ -265,7 +281,7 @@ def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
     if newest:
         keys, order = newest
         condition += f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
-    return f"{source} WHERE {condition}"
+    return f"{select} WHERE {condition}"
 
 
 def _nothing_yet(name: TableName, types: Mapping[str, str], layout: Layout, *, pinned: bool) -> str:

@@ -130,7 +130,11 @@ def bounds(value: pl.Expr) -> pl.Expr:
 
 def domain(value: pl.Expr) -> pl.Expr:
     """Bring a domain into form, as `host` does; null where it has no dot or is an address."""
-    name = host(value.str.strip_chars())
+    return if_domain(host(value.str.strip_chars()))
+
+
+def if_domain(name: pl.Expr) -> pl.Expr:
+    """Return a host in form if it is a domain; else null."""
     return pl.when(name.str.contains(_DOMAIN) & (name.str.len_bytes() <= _LONGEST_NAME)).then(name)
 
 
