@@ -49,7 +49,7 @@ def lookup(
     Takes what people paste: hxxp://, [.], quotes, ports. An address in a listed range, and a name
     below a listed one, are found too. Exit code 1 if nothing is known of any of them.
     """
-    from intel_assets.threat.lookup import LOOKUPS, look_up
+    from intel_assets.threat.lookup import HELD, LOOKUPS, look_up
 
     asked = given(values, file)
     settings = load_settings()
@@ -60,7 +60,7 @@ def lookup(
     there = set(catalog.tables())
     enriched = [name for name in LOOKUPS if TableName("cleaned", name) in there]
     wanted = _TABLES | {TableName("cleaned", name) for name in enriched}
-    with catalog.connect(as_of=moment, wanted=wanted, held=True) as connection:
+    with catalog.connect(as_of=moment, wanted=wanted, held=HELD) as connection:
         answers = [look_up(connection, text, enriched, stretches=timeline) for text in asked]
     if json:
         typer.echo(jsons.dumps([_as_dict(one) for one in answers], default=str, indent=2))

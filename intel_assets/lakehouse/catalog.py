@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import duckdb
@@ -76,7 +77,7 @@ class Catalog:
         shown_at: datetime | None = None,
         history: bool = False,
         wanted: Collection[TableName] | None = None,
-        held: bool = False,
+        held: Collection[TableName] = (),
     ) -> duckdb.DuckDBPyConnection:
         """Open an in-memory DuckDB in UTC, a schema per layer and a view per table.
 
@@ -92,8 +93,8 @@ class Catalog:
             history: Show all versions of every record.
             wanted: The tables that will be asked; None for all. Whoever knows them need not wait
                 for the others.
-            held: Keep the tables open: whoever asks often does not wait for their logs each time.
-                Not for what a user typed, who would see them a second time.
+            held: Tables whose logs are read only now: whoever asks often does not wait for them
+                each time. All their files must have the same columns.
 
         Raises:
             UsageError: If a moment has no zone, or `as_of` and `history` are both asked for.
@@ -115,7 +116,7 @@ class Catalog:
             self._open_lake(con)
             asked_at = moment.as_of or moment.shown_at or self._clock()
             con.execute(f"CREATE MACRO asked_at() AS TIMESTAMPTZ '{asked_at.isoformat()}'")
-            stored = self._stored(moment.shown_at)
+            stored = self._stored(moment.shown_at, held)
             views.create(
                 con,
                 self._layout,
@@ -125,7 +126,6 @@ class Catalog:
                 unions=self._unions,
                 blank=self._blank,
                 wanted=wanted,
-                held=held,
             )
         except BaseException:
             con.close()
@@ -216,13 +216,17 @@ class Catalog:
                 continue  # No table of ours: a table's name is a slug.
             yield TableName(layer, name)
 
-    def _stored(self, shown_at: datetime | None) -> list[StoredTable]:
+    def _stored(
+        self, shown_at: datetime | None, held: Collection[TableName] = ()
+    ) -> list[StoredTable]:
         names = self._candidates()
         with ThreadPoolExecutor(8) as pool:
-            found = pool.map(lambda name: self._look_at(name, shown_at), names)
+            found = pool.map(lambda name: self._look_at(name, shown_at, name in held), names)
             return [table for table in found if table is not None]
 
-    def _look_at(self, name: TableName, shown_at: datetime | None) -> StoredTable | None:
+    def _look_at(
+        self, name: TableName, shown_at: datetime | None, held: bool
+    ) -> StoredTable | None:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -241,6 +245,7 @@ class Catalog:
                 columns={
                     column.name: _comment(column.metadata) for column in table.schema().fields
                 },
+                files=[unquote(uri) for uri in table.file_uris()] if held else (),
             )
         except TableNotFoundError:
             if not self._layout.is_local:

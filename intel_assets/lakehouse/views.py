@@ -80,6 +80,7 @@ class StoredTable:
         comment: What it holds.
         columns: The comment of each column.
         damage: Why its log cannot be read; empty when it can.
+        files: Its files, if these are read without its log.
     """
 
     name: TableName
@@ -89,6 +90,7 @@ class StoredTable:
     comment: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     damage: str = ""
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,6 @@ def create(
     blank: Mapping[TableName, Mapping[str, str]] | None = None,
     wanted: Collection[TableName] | None = None,
     pinned: bool = True,
-    held: bool = False,
 ) -> None:
     """Create a view for each table; one that cannot be asked raises an error that names it.
 
@@ -158,7 +159,6 @@ def create(
             is made of, and that takes its time. If there is none of that name, all are created:
             what is said of it names those that are near.
         pinned: Whether they stay at the versions found, or follow the tables.
-        held: Whether the tables of pinned views are kept open.
 
     Raises:
         ConfigurationError: If aggregated tables are made of each other.
@@ -193,7 +193,7 @@ def create(
         if table.name in needed and (
             table.name.layer != "aggregated" or table.name.name not in evaluated
         ):
-            _create_stored(con, layout, table, moment, pinned=pinned, held=held)
+            _create_stored(con, layout, table, _select(table, moment, pinned=pinned))
     for name in sorted(spotless.keys() & needed):
         _create_view(con, name, _nothing_yet(name, spotless[name], layout, pinned=pinned))
     for name in united.keys() & needed:
@@ -228,25 +228,10 @@ def _needed(
 
 
 def _create_stored(
-    con: duckdb.DuckDBPyConnection,
-    layout: Layout,
-    table: StoredTable,
-    moment: Moment,
-    *,
-    pinned: bool,
-    held: bool,
+    con: duckdb.DuckDBPyConnection, layout: Layout, table: StoredTable, select: str
 ) -> None:
-    version = f", version => {table.version}" if pinned else ""
-    source = f"delta_scan({literal(address(table.uri))}{version})"
     try:
-        if held and pinned and not table.damage:
-            # An attachment reads the log once, a scan reads it for every question.
-            source = _identifier(f"{table.name} (held)")
-            con.execute(
-                f"ATTACH {literal(address(table.uri))} AS {source} "
-                f"(TYPE delta, PIN_SNAPSHOT, VERSION {table.version})"
-            )
-        _create_view(con, table.name, _select(table, moment, source))
+        _create_view(con, table.name, select)
     except duckdb.Error as error:
         why = first_line(error, layout)
         _create_view(con, table.name, _refusal(f"{table.name} cannot be read: {why}"))
@@ -263,13 +248,17 @@ def _create_union(
     _create_view(con, name, _refusal(f"{name}: {damaged}") if damaged else select)
 
 
-def _select(table: StoredTable, moment: Moment, source: str) -> str:
-    """Return the SELECT that a table's view is, of where its rows come from."""
+def _select(table: StoredTable, moment: Moment, *, pinned: bool) -> str:
+    """Return the SELECT that a table's view is."""
     if table.damage:
         return _refusal(table.damage)
-    select = f"SELECT * FROM {source}"  # noqa: S608 (quoted)
+    version = f", version => {table.version}" if pinned else ""
+    source = f"SELECT * FROM delta_scan({literal(address(table.uri))}{version})"  # noqa: S608 (quoted)
+    if table.files:
+        listed = ", ".join(map(literal, table.files))
+        source = f"SELECT * FROM read_parquet([{listed}], hive_types_autocast => false)"  # noqa: S608
     if not table.born:
-        return f"{select} WHERE false"
+        return f"{source} WHERE false"
     condition = "true"
     if {"known_from", "known_to"} <= table.columns.keys():
         condition = _known(moment)
@@ -281,7 +270,7 @@ def _select(table: StoredTable, moment: Moment, source: str) -> str:
     if newest:
         keys, order = newest
         condition += f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
-    return f"{select} WHERE {condition}"
+    return f"{source} WHERE {condition}"
 
 
 def _nothing_yet(name: TableName, types: Mapping[str, str], layout: Layout, *, pinned: bool) -> str:

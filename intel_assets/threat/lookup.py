@@ -16,12 +16,16 @@ import duckdb
 import polars as pl
 
 from intel_assets.lakehouse.extensions import literal
+from intel_assets.lakehouse.views import TableName
 from intel_assets.threat import canonical
 
 _EDGES = " \t\r\n\"'`<>()[]{},;"
 _SPLIT = re.compile(r"[\s,;|]+")
 LOOKUPS = ("abuseipdb_check", "greynoise", "virustotal")
 """The sources that are asked of single indicators (`intel enrich`)."""
+
+HELD = (TableName("aggregated", "indicator_parts"),)
+"""The tables that whoever looks up often connects with as `held`."""
 
 MOST_URLS = 5
 """URLs at a host that are told one by one."""
@@ -183,17 +187,17 @@ def look_up(
         return Answer(asked)
     wanted = dict(_around(asked))
     host = asked.indicator if asked.kind in ("hostname", "ipv4", "ipv6") else None
-    # As literals, which DuckDB takes to the files: of ten million indicators it reads a few pages.
-    found = connection.execute(
-        f"SELECT {', '.join(_COLUMNS)} FROM aggregated.indicators "  # noqa: S608 (quoted)
-        f"WHERE bucket IN ({_listed(map(_bucket, wanted))}) "
-        f"AND place IN ({_listed(map(_place, wanted))}) "
-        "AND (indicator IN (SELECT unnest($names::VARCHAR[])) "
-        "OR (indicator_type = 'url' AND place = $host)) "
-        "ORDER BY confidence DESC, indicator",
-        {"names": list(wanted), "host": host},
-    ).fetchall()
-    hits = [_hit(wanted, dict(zip(_COLUMNS, row, strict=True))) for row in found]
+    # Most of what a value may lie in is nowhere: one look at a few columns tells.
+    places = _select(connection, "DISTINCT bucket, place", "indicator_parts", wanted)
+    known = {name: kind for name, kind in wanted.items() if (_bucket(name), _place(name)) in places}
+    found = _select(connection, ", ".join(_COLUMNS), "indicators", known) if known else []
+    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
+    hits = [
+        _hit(wanted, row)
+        for row in sorted(rows, key=lambda row: (-row["confidence"], row["indicator"]))
+        if row["indicator"] in wanted
+        or (row["indicator_type"] == "url" and _place(row["indicator"]) == host)
+    ]
     hits.sort(key=lambda hit: (hit.relation != "itself", hit.relation == "url"))
     others = sum(hit.relation != "url" for hit in hits)
     more = max(0, len(hits) - others - MOST_URLS)
@@ -202,6 +206,17 @@ def look_up(
         for hit in hits:
             hit.timeline[:] = _stretches(connection, hit)
     return Answer(asked, hits, more, told_of(connection, [asked], enriched))
+
+
+def _select(
+    connection: duckdb.DuckDBPyConnection, columns: str, table: str, names: Iterable[str]
+) -> list[tuple[Any, ...]]:
+    """Return what stands at the places of indicators: of ten million, DuckDB reads a few pages."""
+    buckets, places = ({literal(of(name)) for name in names} for of in (_bucket, _place))
+    return connection.execute(
+        f"SELECT {columns} FROM aggregated.{table} "  # noqa: S608 (quoted)
+        f"WHERE bucket IN ({', '.join(buckets)}) AND place IN ({', '.join(places)})"
+    ).fetchall()
 
 
 def _hit(wanted: Mapping[str, str], facts: dict[str, Any]) -> Hit:
@@ -220,10 +235,6 @@ def _bucket(indicator: str) -> str:
     if "/" in indicator and "://" not in indicator:
         return "ranges"
     return hashlib.sha256(_place(indicator).encode()).hexdigest()[0]
-
-
-def _listed(values: Iterable[str]) -> str:
-    return ", ".join(literal(value) for value in dict.fromkeys(values))
 
 
 def told_of(

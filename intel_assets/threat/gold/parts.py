@@ -63,7 +63,7 @@ WRITER = WriterProperties(
     compression="ZSTD",
     compression_level=1,
     # Sorted inside, so that a look-up reads one of these groups.
-    max_row_group_size=16_384,
+    max_row_group_size=8_192,
     column_properties={"place": _PLAIN, "indicator": _PLAIN, "host": _PLAIN, "address": _PLAIN},
 )
 
