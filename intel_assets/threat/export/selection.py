@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -63,9 +64,10 @@ class Selection:
         moment: As of when.
         wanted: What was asked for.
         indicators: Rows of `aggregated.indicators`, the surest first, then by name; what they tell
-            (sources, tags, malware, threats) is what feeds tell that may be passed on.
+            (sources, tags, malware, threats, techniques) is what feeds tell that may be passed on.
         withheld: How many were left out, by reason.
         sources: The feeds that tell of what leaves, with their licences.
+        techniques: The rows of `aggregated.techniques` that these indicators name, by identifier.
     """
 
     moment: datetime
@@ -73,9 +75,13 @@ class Selection:
     indicators: pl.DataFrame
     withheld: dict[str, int]
     sources: dict[str, str]
+    techniques: dict[str, dict[str, Any]]
 
 
-TABLES = frozenset(TableName("aggregated", name) for name in ("indicators", "feeds", "sightings"))
+TABLES = frozenset(
+    [TableName("aggregated", n) for n in ("indicators", "feeds", "sightings", "techniques")]
+    + [TableName("cleaned", "contexts")]
+)
 """What a selection is made of."""
 _SELECTION = Path(__file__).with_name("selection.sql")
 
@@ -105,6 +111,12 @@ def select(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Selection:
     leaves = found.filter(pl.col("reason").is_null()).drop("reason")
     withheld = found.filter(pl.col("reason").is_not_null()).group_by("reason").len().sort("reason")
     told = sorted(set(leaves["sources"].explode().drop_nulls()))
+    named = sorted(set(leaves["techniques"].explode().drop_nulls()))
+    techniques = connection.execute(
+        "SELECT technique, name, url FROM aggregated.techniques "
+        "WHERE list_contains($named::VARCHAR [], technique) ORDER BY technique",
+        {"named": named},
+    ).pl()
     ((moment,),) = connection.execute("SELECT asked_at()").fetchall()
     return Selection(
         moment=moment,
@@ -112,4 +124,5 @@ def select(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Selection:
         indicators=leaves.sort(["confidence", "indicator"], descending=[True, False]),
         withheld=dict(withheld.iter_rows()),
         sources={name: feeds[name] for name in told},
+        techniques={row["technique"]: row for row in techniques.iter_rows(named=True)},
     )

@@ -1,6 +1,7 @@
 -- Each indicator with what is told of it by those feeds alone that may be passed on, or that are asked
 -- for by name, and why it stays here if it does. Of its numbers (confidence, first and last seen) all
--- feeds are the evidence; of words, nobody's are told whose terms forbid it.
+-- feeds are the evidence; of words, nobody's are told whose terms forbid it. An ATT&CK technique is
+-- the word of the report that names it: it leaves if that may.
 WITH allowed AS (
     SELECT source
     FROM aggregated.feeds
@@ -19,10 +20,25 @@ told AS (
     FROM aggregated.sightings
     SEMI JOIN allowed USING (source)
     GROUP BY indicator, indicator_type
+),
+
+used AS (
+    SELECT
+        indicator,
+        indicator_type,
+        list_sort(list_distinct(flatten(list(techniques)))) AS techniques
+    FROM cleaned.contexts
+    SEMI JOIN allowed USING (source)
+    WHERE
+        techniques IS NOT NULL
+        AND list_position($scopes::VARCHAR [], coalesce(tlp, 'amber'))
+        <= list_position($scopes::VARCHAR [], $tlp)
+    GROUP BY indicator, indicator_type
 )
 
 SELECT
-    every.* REPLACE (
+    -- Where it lies and what each feed says of it stays.
+    every.* EXCLUDE (listings, place, bucket) REPLACE (
         told.first_reporter AS first_reporter,
         coalesce(told.sources, []) AS sources,
         len(coalesce(told.sources, []))::BIGINT AS source_count,
@@ -37,6 +53,7 @@ SELECT
         coalesce(told.malware, []) AS malware,
         coalesce(told.tags, []) AS tags
     ),
+    coalesce(used.techniques, []) AS techniques,
     CASE
         WHEN every.reserved THEN 'reserved address'
         WHEN NOT every.detect THEN 'context, not for detection'
@@ -49,4 +66,5 @@ SELECT
     END AS reason
 FROM aggregated.indicators AS every
 LEFT JOIN told USING (indicator, indicator_type)
+LEFT JOIN used USING (indicator, indicator_type)
 WHERE len($types::VARCHAR []) = 0 OR list_contains($types::VARCHAR [], every.indicator_type)

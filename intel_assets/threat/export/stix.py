@@ -51,7 +51,11 @@ def pieces(selection: Selection) -> Iterator[str]:
 
 
 def objects(selection: Selection) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a bundle: who says so, the markings, the indicators."""
+    """Yield the objects of a bundle: who says so, the markings, the indicators, what they show.
+
+    A technique is named as ATT&CK names it, under an identifier of this bundle: ATT&CK's own would
+    stand for ATT&CK's text. Whoever has that finds it by the external reference.
+    """
     identity = f"identity--{uuid5(NAMESPACE, 'intel_assets')}"
     yield {
         "type": "identity",
@@ -64,9 +68,17 @@ def objects(selection: Selection) -> Iterator[dict[str, Any]]:
     }
     scopes = sorted(set(selection.indicators["tlp"]))
     yield from (_marking(scope) for scope in scopes)
+    shown: set[str] = set()
     for row in selection.indicators.iter_rows(named=True):
         if pattern := pattern_of(row["indicator"], row["indicator_type"]):
-            yield _indicator(row, pattern, identity)
+            made = _indicator(row, pattern, identity)
+            yield made
+            for technique in row["techniques"]:
+                behind = _attack_pattern(technique, selection.techniques.get(technique))
+                if technique not in shown:
+                    yield behind
+                    shown.add(technique)
+                yield _indicates(made, behind, identity)
 
 
 def pattern_of(indicator: str, kind: str) -> str | None:
@@ -111,6 +123,43 @@ def _indicator(row: Mapping[str, Any], pattern: str, identity: str) -> dict[str,
     }
     labels = sorted({*(row["malware"] or []), *(row["threats"] or []), *(row["tags"] or [])})
     return made | ({"labels": labels} if labels else {})
+
+
+def _attack_pattern(technique: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a technique of ATT&CK, by its name if the lake has it."""
+    url = f"https://attack.mitre.org/techniques/{technique.replace('.', '/')}"
+    return {
+        "type": "attack-pattern",
+        "spec_version": "2.1",
+        "id": f"attack-pattern--{uuid5(NAMESPACE, technique)}",
+        "created": _MADE,
+        "modified": _MADE,
+        "name": known["name"] if known else technique,
+        "external_references": [
+            {
+                "source_name": "mitre-attack",
+                "external_id": technique,
+                "url": (known["url"] if known else None) or url,
+            }
+        ],
+    }
+
+
+def _indicates(
+    indicator: Mapping[str, Any], behind: Mapping[str, Any], identity: str
+) -> dict[str, Any]:
+    return {
+        "type": "relationship",
+        "spec_version": "2.1",
+        "id": f"relationship--{uuid5(NAMESPACE, indicator['id'] + behind['id'])}",
+        "created_by_ref": identity,
+        "created": indicator["created"],
+        "modified": indicator["modified"],
+        "relationship_type": "indicates",
+        "source_ref": indicator["id"],
+        "target_ref": behind["id"],
+        "object_marking_refs": indicator["object_marking_refs"],
+    }
 
 
 def _marking(scope: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def lake(make_lake: MakeLake, tmp_path: Path) -> TestLake:
                 "name": "P",
                 "tlp": scope,
                 "tags": ["campaign"],
+                "attack_ids": [{"id": "T1566"}, {"id": f"T1059.00{n}"}],
                 "indicators": [
                     {
                         "id": n,
@@ -176,6 +177,37 @@ def test_a_bundle_is_valid_stix_and_always_the_same(lake: TestLake):
     marked = by_name["amber.example.com"].object_marking_refs[0]
     (marking,) = [one for one in bundle.objects if one.id == marked]
     assert marking.name == "TLP:AMBER"
+
+
+@pytest.mark.slow
+def test_a_technique_leaves_with_its_indicator_if_the_report_may(lake: TestLake):
+    def named(found: Selection) -> dict[str, set[str]]:
+        bundle = stix2.parse("".join(stix.pieces(found)), allow_custom=False)
+        by_id = {one.id: one for one in bundle.objects}
+        shown: dict[str, set[str]] = {}
+        for one in bundle.objects:
+            if one.type == "relationship":
+                assert one.relationship_type == "indicates"
+                behind = by_id[one.target_ref].external_references[0].external_id
+                shown.setdefault(by_id[one.source_ref].name, set()).add(behind)
+        return shown
+
+    assert named(selected(lake)) == {}
+    found = selected(lake, restricted=["otx"])
+    assert named(found)["open.example.com"] == {"T1566", "T1059.001"}
+    assert "amber.example.com" not in named(found)
+    wide = named(selected(lake, restricted=["otx"], tlp="amber"))
+    assert wide["amber.example.com"] == {"T1566", "T1059.000"}
+
+    known = {"T1566": {"name": "Phishing", "url": "https://attack.mitre.org/techniques/T1566"}}
+    bundle = stix2.parse("".join(stix.pieces(replace(found, techniques=known))))
+    patterns = {
+        one.external_references[0].external_id: one.name
+        for one in bundle.objects
+        if one.type == "attack-pattern"
+    }
+    assert patterns["T1566"] == "Phishing"
+    assert patterns["T1059.001"] == "T1059.001"
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ def selection(count: int, kind: str = "ipv4", moment: datetime = MOMENT) -> Sele
         "threats": ["malware"],
         "malware": ["agent"],
         "tags": ["x"],
+        "techniques": ["T1566"],
         "tlp": "clear",
         "tau_days": 30.0,
         "delta": 0.3,
@@ -40,7 +41,7 @@ def selection(count: int, kind: str = "ipv4", moment: datetime = MOMENT) -> Sele
     }
     rows = [row | {"indicator": f"198.18.{n // 250}.{n % 250}"} for n in range(count)]
     frame = pl.DataFrame(rows, schema=pl.DataFrame([row]).schema)
-    return Selection(moment, Wanted(), frame, {}, {"urlhaus": "CC0"})
+    return Selection(moment, Wanted(), frame, {}, {"urlhaus": "CC0"}, {})
 
 
 @pytest.fixture
