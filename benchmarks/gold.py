@@ -29,6 +29,7 @@ def run(rounds: int = 1, days: int = DAYS, share: float = 1.0) -> Outcome:
     found = [_once(days, share) for _ in range(rounds)]
     plain, full, day = (min(one[at].told["seconds"] for one in found) for at in range(3))
     told = [found[0][at].told for at in range(3)]
+    assert told[0]["indicators"] == told[1]["indicators"], "they do not say the same"
     return Outcome(
         "gold",
         DECISION,

@@ -29,6 +29,8 @@ class PlayedList:
         period: How often it is made anew, in seconds.
         made_at: At which second of the period.
         scored: Whether it begins with a head, and a number stands behind each entry.
+        host: Which host has it.
+        ranges: Whether its entries are ranges, each with a note behind it.
     """
 
     name: str
@@ -37,6 +39,8 @@ class PlayedList:
     period: int
     made_at: int = 0
     scored: bool = False
+    host: str = "raw.githubusercontent.com"
+    ranges: bool = False
 
 
 class Listed(NamedTuple):

@@ -10,6 +10,35 @@ from datetime import date, timedelta
 
 from intel_assets.threat.plain_list import plain_list
 
+BLOCKLIST_DE = plain_list(
+    name="blocklist_de",
+    url="https://lists.blocklist.de/lists/all.txt",
+    title="blocklist.de",
+    description="The addresses that attacked servers of its members in the last two days.",
+    homepage="https://www.blocklist.de",
+    licence="none stated",
+    redistributable=False,
+    start=date(2018, 1, 1),
+    cadence="10 */3 * * *",
+    threat="scanner",
+    stale_after=timedelta(days=2),
+)
+
+EMERGINGTHREATS = plain_list(
+    name="emergingthreats",
+    url="https://rules.emergingthreats.net/fwrules/emerging-Block-IPs.txt",
+    title="Emerging Threats, block list",
+    description="Addresses and ranges that a firewall may well block, put together of other lists.",
+    homepage="https://rules.emergingthreats.net",
+    licence="BSD 3-Clause",
+    redistributable=True,
+    start=date(2018, 1, 1),
+    cadence="25 */6 * * *",
+    stale_after=timedelta(days=5),
+    # So its comments divide it.
+    derived_from=("dshield", "feodo", "spamhaus_drop"),
+)
+
 IPSUM = plain_list(
     name="ipsum",
     url="https://raw.githubusercontent.com/stamparm/ipsum/master/ipsum.txt",
@@ -65,6 +94,20 @@ MALICIOUS_IP = plain_list(
         "projecthoneypot",
         "snort",
     ),
+)
+
+SPAMHAUS_DROP = plain_list(
+    name="spamhaus_drop",
+    url="https://www.spamhaus.org/drop/drop.txt",
+    title="Spamhaus DROP",
+    description="Ranges that criminals took over or rent: do not route or peer.",
+    homepage="https://www.spamhaus.org/blocklists/do-not-route-or-peer/",
+    licence="free of charge, with credit to Spamhaus",
+    redistributable=False,
+    start=date(2018, 1, 1),
+    cadence="35 */6 * * *",
+    # A range stays for months.
+    stale_after=timedelta(days=14),
 )
 
 THREATFOX_IPS = plain_list(

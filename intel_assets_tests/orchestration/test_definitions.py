@@ -23,8 +23,10 @@ STARTS = {
     "abuseipdb": "2018-01-01",
     "abuseipdb_check": "2018-01-01",
     "attack": "2018-01-01",
+    "blocklist_de": "2018-01-01",
     "botvrij": "2014-10-01",
     "circl_osint": "2014-10-01",
+    "emergingthreats": "2018-01-01",
     "feodo": "2019-01-01",
     "greynoise": "2018-01-01",
     "ipsum": "2018-01-01",
@@ -32,6 +34,7 @@ STARTS = {
     "malicious_ip": "2023-09-26",
     "malwarebazaar": "2020-02-01",
     "otx": "2015-01-01",
+    "spamhaus_drop": "2018-01-01",
     "sslbl": "2014-05-05",
     "threatfox": "2021-03-08",
     "threatfox_ips": "2022-10-29",
@@ -44,10 +47,13 @@ STARTS = {
 # Snapshots that should change, so that one which does not is stale.
 STATE_FEEDS = {
     "abuseipdb",
+    "blocklist_de",
+    "emergingthreats",
     "feodo",
     "ipsum",
     "kev",
     "malicious_ip",
+    "spamhaus_drop",
     "sslbl",
     "threatfox_ips",
 }

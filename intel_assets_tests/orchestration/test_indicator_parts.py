@@ -193,7 +193,7 @@ def _settled(lake: GoldLake) -> pl.DataFrame:
 
 
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 @given(_steps)
 def test_any_order_of_days_built_rebuilt_and_withdrawn_comes_to_the_same(steps: list[tuple]):

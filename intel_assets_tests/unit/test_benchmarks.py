@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import backfill, bulk, coverage, dump, start, upkeep
+from benchmarks import backfill, bulk, coverage, dump, gold, lookup, start, upkeep
 from benchmarks.measure import Bound, Outcome
 
 
@@ -46,6 +46,26 @@ def test_start_is_measured_in_fresh_processes():
 
     assert _figures(outcome)["import dagster, s"] > 0
     assert [bound.at_most for bound in outcome.bounds] == [1.0]
+
+
+@pytest.mark.slow
+def test_gold_says_the_same_as_the_plain_query():
+    outcome = gold.run(days=3, share=0.02)
+
+    figures = _figures(outcome)
+    # Lists bring new addresses every day, and events two feeds of every day before.
+    assert 0 < figures["one new day, indicators made"] < figures["indicators"]
+    assert [bound.at_most for bound in outcome.bounds] == [3, 4096, 0.5]
+
+
+@pytest.mark.slow
+def test_look_ups_find_what_is_known_and_nothing_else():
+    outcome = lookup.run(rounds=1, indicators=3_000)
+
+    figures = _figures(outcome)
+    assert figures["of them known"] == figures["looked up"] - 15 > 50
+    assert figures["indicators made for a new day"] > 0
+    assert [bound.at_most for bound in outcome.bounds] == [20, 1.5, 0.1]
 
 
 @pytest.mark.slow
@@ -142,6 +162,6 @@ def test_an_unknown_benchmark_is_refused_by_name(capsys: pytest.CaptureFixture[s
 
     assert ended.value.code == 2
     assert (
-        "there is no benchmark bulky; there are bulk, backfill, events, outage, start"
+        "there is no benchmark bulky; there are bulk, backfill, events, gold, lookup, outage, start"
         in capsys.readouterr().err
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
 import httpx
 import pytest
@@ -38,8 +38,8 @@ def test_a_list_is_played_where_its_source_asks_for_it(
             asked.append(request.url)
 
     list(spec.extract(Context(), None))  # type: ignore[arg-type]
-    assert asked == [f"https:/{ROOT}/{played.path}"]
-    answer = client.get(f"{ROOT}/{played.path}")
+    assert asked == [f"https://{played.host}/{played.path}"]
+    answer = client.get(f"/{played.host}/{played.path}")
     assert (answer.status_code, answer.headers["content-type"]) == (
         200,
         "text/plain; charset=utf-8",
@@ -50,10 +50,11 @@ def test_a_list_is_played_where_its_source_asks_for_it(
 def test_a_list_holds_each_address_once_and_none_that_a_machine_has(
     played: PlayedList, client: httpx.Client
 ) -> None:
-    lines = [line for line in client.get(f"{ROOT}/{played.path}").text.splitlines() if line]
-    found = [line.split("\t")[0] for line in lines if not line.startswith("#")]
+    lines = client.get(f"/{played.host}/{played.path}").text.splitlines()
+    found = [line.split()[0] for line in lines if not line.startswith(("#", ";"))]
     assert len(found) == len(set(found)) > 0.95 * played.size
-    assert all(IPv4Address(address) in NOBODYS for address in found)
+    assert all(IPv4Network(entry).subnet_of(NOBODYS) for entry in found)
+    assert all(("/" in entry) == played.ranges for entry in found)
 
 
 def test_ipsum_begins_with_a_head_and_counts_down(client: httpx.Client) -> None:
