@@ -1,5 +1,5 @@
 -- How often each source was asked, retries included, by UTC day and in the month until that day:
--- what its terms count. `intel backfill SOURCE --dry-run` says what is left of a quota.
+-- what its terms count. ops.quota says what is left today.
 WITH asked AS (
     SELECT source, received_at::DATE AS day, sum(attempts) AS requests
     FROM ops.fetches

@@ -52,7 +52,8 @@ class Catalog:
 
         Args:
             layout: The lake.
-            derived: The SQL of aggregated tables by name; None for all in the package.
+            derived: The SQL of tables by name, aggregated unless that says another layer; None for
+                all in the package.
             unions: The views over cleaned tables of one model; None for all in the package.
             blank: The tables that are there, without a row, before the first is written, with
                 the types of their columns; None for all in the package.
@@ -257,7 +258,10 @@ class Catalog:
 
 
 def derived_sql() -> dict[str, str]:
-    """Collect the SQL of aggregated tables from the package: `<domain>/sql/<table>.sql`."""
+    """Collect the SQL of tables from the package: `<folder>/sql/<table>.sql`.
+
+    They are aggregated ones; any other is named with its layer: `ops.quota.sql`.
+    """
     return {
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
         for domain in files("intel_assets").iterdir()

@@ -150,7 +150,7 @@ def create(
         con: A connection with a schema for each layer.
         layout: The lake; what is told of an error holds none of its keys.
         stored: The tables of the lake.
-        derived: The SQL of aggregated tables by name.
+        derived: The SQL of tables by name; one without a layer is aggregated.
         moment: What the views show.
         unions: The views over cleaned tables of one model.
         blank: The types of the columns of tables that are there, without a row, before the first
@@ -166,8 +166,8 @@ def create(
     there = {table.name for table in stored}
     evaluated = {
         name: sql
-        for name, sql in derived.items()
-        if moment.as_of or TableName("aggregated", name) not in there
+        for name, sql in ((_table(name), sql) for name, sql in derived.items())
+        if moment.as_of or name not in there
     }
     spotless = {
         name: columns
@@ -178,39 +178,32 @@ def create(
         if name not in there
     }
     united = {TableName("cleaned", union.name): union for union in unions}
-    known = (
-        there
-        | spotless.keys()
-        | united.keys()
-        | {TableName("aggregated", name) for name in evaluated}
-    )
+    known = there | spotless.keys() | united.keys() | evaluated.keys()
     if wanted is None or not known.issuperset(wanted):
         needed = known
     else:
         members = [name for name in there if name.layer == "cleaned"]
         needed = _needed(con, evaluated, dict.fromkeys(united, members), wanted)
     for table in stored:
-        if table.name in needed and (
-            table.name.layer != "aggregated" or table.name.name not in evaluated
-        ):
+        if table.name in needed and table.name not in evaluated:
             _create_stored(con, layout, table, _select(table, moment, pinned=pinned))
     for name in sorted(spotless.keys() & needed):
         _create_view(con, name, _nothing_yet(name, spotless[name], layout, pinned=pinned))
     for name in united.keys() & needed:
         _create_union(con, united[name], stored)
     visible = there | spotless.keys() | (united.keys() & needed)
-    evaluated = {name: sql for name, sql in evaluated.items() if ("aggregated", name) in needed}
-    for aggregated, sql in _in_order(con, evaluated):
+    evaluated = {name: sql for name, sql in evaluated.items() if name in needed}
+    for name, sql in _in_order(con, evaluated):
         missing = sorted(_references(con, sql) - visible)
-        if aggregated in there or not missing:
-            _create_derived(con, aggregated, sql, missing, history=moment.history)
-            visible.add(aggregated)
+        if name in there or not missing:
+            _create_derived(con, name, sql, missing, history=moment.history)
+            visible.add(name)
     _write_comments(con, stored)
 
 
 def _needed(
     con: duckdb.DuckDBPyConnection,
-    evaluated: Mapping[str, str],
+    evaluated: Mapping[TableName, str],
     united: Mapping[TableName, Collection[TableName]],
     wanted: Collection[TableName],
 ) -> set[TableName]:
@@ -222,8 +215,8 @@ def _needed(
         if name not in found:
             found.add(name)
             waiting += united.get(name, ())
-            if name.layer == "aggregated" and name.name in evaluated:
-                waiting += _references(con, evaluated[name.name])
+            if name in evaluated:
+                waiting += _references(con, evaluated[name])
     return found
 
 
@@ -310,27 +303,29 @@ def _refusal(sentence: str) -> str:
     )
 
 
+def _table(name: str) -> TableName:
+    layer, _, table = name.rpartition(".")
+    return TableName(layer or "aggregated", table)
+
+
 def _in_order(
-    con: duckdb.DuckDBPyConnection, derived: Mapping[str, str]
+    con: duckdb.DuckDBPyConnection, derived: Mapping[TableName, str]
 ) -> Iterator[tuple[TableName, str]]:
     """Yield derived tables, each after those that its SQL refers to."""
     needs = {
-        name: {
-            reference.name
-            for reference in _references(con, sql)
-            if reference.layer == "aggregated" and reference.name in derived
-        }
+        name: {reference for reference in _references(con, sql) if reference in derived}
         for name, sql in sorted(derived.items())
     }
     try:
         order = list(TopologicalSorter(needs).static_order())
     except CycleError as error:
+        circle = " -> ".join(name.name for name in error.args[1])
         raise ConfigurationError(
-            f"Aggregated tables are made of each other: {' -> '.join(error.args[1])}.",
+            f"Aggregated tables are made of each other: {circle}.",
             "Break the circle in their .sql files.",
         ) from None
     for name in order:
-        yield TableName("aggregated", name), derived[name]
+        yield name, derived[name]
 
 
 def _references(con: duckdb.DuckDBPyConnection, sql: str) -> set[TableName]:

@@ -234,8 +234,17 @@ def test_an_event_feed_can_be_asked_for_any_day() -> None:
 def test_a_list_is_a_state_feed_that_is_asked_more_than_once_a_day(spec) -> None:
     assert (spec.kind, spec.look_back_days, spec.late_days) == ("state", 0, 0)
     assert len(spec.cadence.split()[1].split(",")) > 1 or spec.cadence.split()[1].startswith("*/")
-    assert spec.derived_from
     assert spec.stale_after is not None
+
+
+def test_a_list_that_is_made_of_others_says_of_which() -> None:
+    made_of = {spec.name: set(spec.derived_from) for spec in LISTS}
+    assert {name for name, origins in made_of.items() if not origins} == {
+        "blocklist_de",
+        "spamhaus_drop",
+    }
+    assert "blocklist_de" in made_of["ipsum"] & made_of["malicious_ip"]
+    assert "spamhaus_drop" in made_of["emergingthreats"]
 
 
 @pytest.mark.parametrize("spec", LISTS, ids=lambda spec: spec.name)
