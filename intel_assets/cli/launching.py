@@ -76,8 +76,12 @@ class Launcher:
         self._tell(source, self.launch(source, days))
 
     def gold(self, days: Sequence[date]) -> None:
-        """Build the tables over several sources, of these days, and say how each run ended."""
-        self._tell("gold", self.launch_gold(days))
+        """Build the tables over several sources, of these days, and say how each run ended.
+
+        Not if the lake could not be written: it cannot take them either.
+        """
+        if self.worst != StorageError.exit_code:
+            self._tell("gold", self.launch_gold(days))
 
     def _tell(self, what: str, runs: Iterator[Ended]) -> None:
         with waiting(what):
@@ -97,8 +101,9 @@ class Launcher:
         from intel_assets.orchestration.jobs import GOLD, GOLD_WHOLE
 
         yield from self.launch(GOLD, days)
-        if days:
-            yield self._run(GOLD_WHOLE)
+        whole = self._run(GOLD_WHOLE) if days else None
+        if whole and whole.exit_code:  # Else it says no more than the line before.
+            yield whole
 
     def _run(self, job: str, first: date | None = None, last: date | None = None) -> Ended:
         from intel_assets.definitions import build_definitions

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from intel_assets.cli.launching import Ended, Launcher, launching, say
 from intel_assets.cli.verbosity import set_verbosity, verbosity
+from intel_assets.errors import StorageError
 from intel_assets.settings import Settings
 
 MOST = 4
@@ -86,9 +87,13 @@ def _run(
             for number, future in enumerate(as_completed(work), 1):
                 ended += _tell(future.result())
                 status.update(f"{number} of {len(asks)} sources")
+            worst = _worst(ended)
+            if worst == StorageError.exit_code:
+                fetched(worst)
+                return ended  # Such a lake cannot take gold either.
             status.update("gold")
             work.append(pool.submit(_gold, gold))
-            fetched(_worst(ended))
+            fetched(worst)
             ended += _tell(work[-1].result())
     except BaseException:
         _stop(pool, work)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intel_assets.lakehouse import maintenance
-from intel_assets.lakehouse.tables import Table
+from intel_assets.lakehouse.tables import Rewrite, Table
 from intel_assets.threat.gold import parts
 from intel_assets_tests.orchestration.gold_lake import (
     FEEDS,
@@ -129,6 +129,54 @@ def test_other_sql_makes_all_anew(lake: GoldLake, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(parts, "code_of", lambda sql, stored: "another")
     made = lake.parts()
     assert (made.rows, made.numbers["made"]) == (5, 5)
+
+
+def warn(lake: GoldLake, number: int, prefix: str) -> None:
+    """Let the warninglists name the 256 addresses behind a prefix, and nothing else."""
+    contract = spec("indicator_parts").sources["warninglists"]
+    third = int(prefix.split(".")[2])
+    row = {
+        "day": day(number),
+        "record_id": prefix,
+        "record_digest": prefix,
+        "known_from": at(number),
+        "list": "ours",
+        "list_title": "Ours",
+        "match": "cidr",
+        "value": f"{prefix}.0/24",
+        "first_address": f"00000000000000000000ffffc612{third:02x}00",
+        "last_address": f"00000000000000000000ffffc612{third:02x}ff",
+        "matching_types": ["ipv4"],
+        "version": str(number),
+    }
+    table = Table(lake.lake.layout, contract)
+    frame = contract.conform(pl.DataFrame([row], schema_overrides=contract.schema))
+    table.redone(lambda stored: table.rewrite(stored, Rewrite(frame, None), {"run_id": "test"}))
+
+
+def test_other_warninglists_write_what_they_make_otherwise(lake: GoldLake):
+    lake.say("threatfox", 0, range(300))
+    lake.sightings(0)
+    warn(lake, 0, "198.18.9")
+    lake.parts()
+    warn(lake, 1, "198.18.0")
+    first = lake.parts()
+    assert first.numbers["made"] == 256
+    assert lake.facts()["suppressed"].sum() == 256
+    warn(lake, 2, "198.18.1")
+    lake.say("urlhaus", 2, [0, 299])
+    lake.sightings(2)
+    second = lake.parts()
+    # 256 are named no more, 44 now; of the two that were sighted again each is one of them.
+    assert second.numbers["made"] == 300
+    facts = lake.facts()
+    assert (
+        facts.filter("suppressed")["indicator"]
+        .sort()
+        .equals(pl.Series("indicator", [address(n) for n in range(256, 300)]).sort())
+    )
+    assert facts.equals(lake.table("aggregated.indicators", as_of=lake.now))
+    assert not lake.parts().written
 
 
 def test_the_part_that_was_made_newer_is_merged_bucket_by_bucket(lake: GoldLake):

@@ -98,8 +98,9 @@ def select(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Selection:
     """
     feeds = dict(connection.execute("SELECT source, licence FROM aggregated.feeds").fetchall())
     wanted.check(list(feeds))
-    found = connection.execute(
-        _SELECTION.read_text("utf-8"),
+    # Most stays, and is counted where it lies.
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE chosen AS {_SELECTION.read_text('utf-8')}",
         {
             "restricted": list(wanted.restricted),
             "types": list(wanted.types),
@@ -107,9 +108,15 @@ def select(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Selection:
             "tlp": wanted.tlp,
             "min_confidence": wanted.min_confidence,
         },
+    )
+    leaves = connection.sql(
+        "SELECT * EXCLUDE (reason) FROM chosen WHERE reason IS NULL "
+        "ORDER BY confidence DESC, indicator"
     ).pl()
-    leaves = found.filter(pl.col("reason").is_null()).drop("reason")
-    withheld = found.filter(pl.col("reason").is_not_null()).group_by("reason").len().sort("reason")
+    withheld = connection.sql(
+        "SELECT reason, count(*) FROM chosen WHERE reason IS NOT NULL GROUP BY reason "
+        "ORDER BY reason"
+    ).fetchall()
     told = sorted(set(leaves["sources"].explode().drop_nulls()))
     named = sorted(set(leaves["techniques"].explode().drop_nulls()))
     techniques = connection.execute(
@@ -121,8 +128,8 @@ def select(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Selection:
     return Selection(
         moment=moment,
         wanted=wanted,
-        indicators=leaves.sort(["confidence", "indicator"], descending=[True, False]),
-        withheld=dict(withheld.iter_rows()),
+        indicators=leaves,
+        withheld=dict(withheld),
         sources={name: feeds[name] for name in told},
         techniques={row["technique"]: row for row in techniques.iter_rows(named=True)},
     )
