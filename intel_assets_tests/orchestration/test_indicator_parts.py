@@ -29,6 +29,9 @@ from intel_assets_tests.orchestration.gold_lake import (
 )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> GoldLake:
     return GoldLake(tmp_path / "lake")
