@@ -12,8 +12,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from uuid import uuid4
@@ -95,7 +97,7 @@ class Catalog:
             wanted: The tables that will be asked; None for all. Whoever knows them need not wait
                 for the others.
             held: Tables whose logs are read only now: whoever asks often does not wait for them
-                each time. All their files must have the same columns.
+                each time. All their files must have the same columns, and be divided by texts.
 
         Raises:
             UsageError: If a moment has no zone, or `as_of` and `history` are both asked for.
@@ -257,18 +259,26 @@ class Catalog:
             return StoredTable(name, uri, damage=f"{name} cannot be read: {why}")
 
 
-def derived_sql() -> dict[str, str]:
+@cache
+def derived_sql() -> Mapping[str, str]:
     """Collect the SQL of tables from the package: `<folder>/sql/<table>.sql`.
 
-    They are aggregated ones; any other is named with its layer: `ops.quota.sql`.
+    They are aggregated ones; any other is named with its layer: `ops.quota.sql`. What is summed up
+    alike has one SELECT, `<folder>/alike/<kind>.sql`, with `{source}` for each of the sources that
+    stand in `<kind>.txt`: it makes their `<source>_daily`.
     """
-    return {
-        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
-        for domain in files("intel_assets").iterdir()
-        if domain.is_dir() and (domain / "sql").is_dir()
-        for file in (domain / "sql").iterdir()
-        if file.name.endswith(".sql")
-    }
+    found: dict[str, str] = {}
+    for domain in files("intel_assets").iterdir():
+        for file in (domain / "sql").iterdir() if (domain / "sql").is_dir() else ():
+            if file.name.endswith(".sql"):
+                found[file.name.removesuffix(".sql")] = file.read_text(encoding="utf-8")
+        for file in (domain / "alike").iterdir() if (domain / "alike").is_dir() else ():
+            if file.name.endswith(".txt"):
+                kind = file.name.removesuffix(".txt")
+                select = (domain / "alike" / f"{kind}.sql").read_text(encoding="utf-8")
+                for source in file.read_text(encoding="utf-8").split():
+                    found[f"{source}_daily"] = select.replace("{source}", source)
+    return MappingProxyType(found)
 
 
 def packaged_unions() -> list[Union]:

@@ -161,7 +161,7 @@ _FORMS: tuple[tuple[re.Pattern[str], pl.Expr, Callable[[str], str]], ...] = (
     ),
     (re.compile("[0-9a-fA-F]{32}"), canonical.digest(_VALUE), _of_digest),
     (re.compile("(?i)cve"), canonical.cve(_VALUE), lambda _: "cve"),
-    (re.compile("(?i)^[^/]*(@|at)[^/]*$"), canonical.email(_VALUE), lambda _: "email"),
+    (re.compile("(?i)^(?!.*//).*(?:@|at)"), canonical.email(_VALUE), lambda _: "email"),
     (re.compile("/"), canonical.urls(_VALUE).struct.field("url"), lambda _: "url"),
 )
 """What a value may be: what it must hold for that, its canonical form, and what that is."""
@@ -231,8 +231,11 @@ def _place(indicator: str) -> str:
     return found[1].strip("[]") if found else indicator
 
 
+_RANGE = re.compile(r"[0-9a-f.:]+/[0-9]+")
+
+
 def _bucket(indicator: str) -> str:
-    if "/" in indicator and "://" not in indicator:
+    if _RANGE.fullmatch(indicator):
         return "ranges"
     return hashlib.sha256(_place(indicator).encode()).hexdigest()[0]
 

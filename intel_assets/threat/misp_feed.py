@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +25,7 @@ from intel_assets.errors import IntelError, NotPublished, ParseError, UpstreamEr
 from intel_assets.ingest import json_records
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.messages import HttpPolicy, Request
+from intel_assets.lakehouse.catalog import derived_sql
 from intel_assets.lakehouse.contracts import Contract, field
 from intel_assets.sources.spec import Aggregate, Context, Interval, SourceSpec, Span, VolumeRule
 from intel_assets.threat import misp_events
@@ -99,7 +99,7 @@ def misp_feed(
         policy: How patiently its host is asked.
         owner: Who answers for it.
         daily_sql: The SELECT over `cleaned.<name>` that gives the columns of `MispDay`;
-            `sql/<name>_daily.sql` if left out.
+            that of alike/misp_feed.sql, where it is named, if left out.
     """
     daily = f"{name}_daily"
     return SourceSpec(
@@ -139,8 +139,7 @@ def misp_feed(
         aggregates=(
             Aggregate(
                 Contract("aggregated", daily, MispDay, f"{title} in numbers, by day."),
-                daily_sql
-                or files("intel_assets.threat").joinpath(f"sql/{daily}.sql").read_text("utf-8"),
+                daily_sql or derived_sql()[daily],
             ),
         ),
     )

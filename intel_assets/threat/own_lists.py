@@ -1,8 +1,8 @@
 """Lists of one's own: what is allowed, and never to be blocked, and what is watched for.
 
 An entry is a value as people paste it. An address or range meets what lies in it, a name what lies
-below it, anything else what is equal (sql/list_hits.sql). The newest word on a value counts, so a
-list as of any moment can be had (sql/own_entries.sql).
+below it, anything else what is equal (sql/indicator_facts.sql). The newest word on a value counts,
+so a list as of any moment can be had (sql/own_entries.sql).
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from importlib.resources import files
 
 import pandera.polars as pa
 import polars as pl
@@ -18,6 +17,7 @@ import polars as pl
 from intel_assets.errors import ParseError
 from intel_assets.ingest.documents import Document, Window
 from intel_assets.ingest.messages import HttpPolicy, Request
+from intel_assets.lakehouse.catalog import derived_sql
 from intel_assets.lakehouse.contracts import INSTANT, Contract, Instant, RawRecord, field
 from intel_assets.sources.snapshots import day_of, whole_day
 from intel_assets.sources.spec import Aggregate, Context, SourceSpec, VolumeRule
@@ -121,7 +121,7 @@ def plain_list(
         policy: How patiently its host is asked.
         owner: Who answers for it.
         daily_sql: The SELECT over `cleaned.<name>` that gives the columns of `ListDay`;
-            `sql/<name>_daily.sql` if left out.
+            that of alike/plain_list.sql, where it is named, if left out.
     """
     daily = f"{name}_daily"
     return SourceSpec(
@@ -155,8 +155,7 @@ def plain_list(
         aggregates=(
             Aggregate(
                 Contract("aggregated", daily, ListDay, f"{title} in numbers, by day."),
-                daily_sql
-                or files("intel_assets.threat").joinpath(f"sql/{daily}.sql").read_text("utf-8"),
+                daily_sql or derived_sql()[daily],
             ),
         ),
     )

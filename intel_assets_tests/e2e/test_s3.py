@@ -12,7 +12,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from intel_assets.ingest.documents import Window
+from intel_assets.lakehouse.catalog import Catalog
 from intel_assets.lakehouse.maintenance import maintain
+from intel_assets.lakehouse.views import TableName
 from intel_assets.simulator.server import Simulator
 from intel_assets_tests.conftest import NOON, MakeLake, TestLake, assert_same, unhurried
 
@@ -58,9 +60,13 @@ def test_a_lake_on_s3_says_what_a_local_one_says(
         assert [result.state for result in there] == [result.state for result in here]
     for moment in ({}, {"as_of": NOON}, {"history": True}):
         assert_same(remote.tables(name, **moment), local.tables(name, **moment))
+    layout = remote.engine.settings.layout
+    fetches = TableName("ops", "fetches")
+    with Catalog(layout).connect(held=[fetches]) as held, Catalog(layout).connect() as plain:
+        asked = f"SELECT source, fetch_id FROM {fetches} ORDER BY ALL"
+        assert held.execute(asked).fetchall() == plain.execute(asked).fetchall() != []
     before = remote.tables(name, history=True)
     remote.replay(spec, DAYS)
-    layout = remote.engine.settings.layout
     done = maintain(layout, retention=timedelta(0), shorter=True, run_id="upkeep")
     assert not [upkeep.skipped for upkeep in done if upkeep.skipped]
     assert sum(upkeep.removed for upkeep in done) > 0

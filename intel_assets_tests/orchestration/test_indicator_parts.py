@@ -28,7 +28,6 @@ from intel_assets_tests.orchestration.gold_lake import (
     spec,
 )
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -94,6 +94,20 @@ def connect(root: Path) -> Iterator[Open]:
         con.close()
 
 
+def test_a_table_that_is_held_shows_what_it_held_and_divides_by_texts(
+    root: Path, connect: Open
+) -> None:
+    frame = pl.DataFrame({"bucket": ["0", "1"], "n": [1, 2]})
+    place = root / "aggregated" / "buckets"
+    write_deltalake(place, frame, partition_by=["bucket"])
+    table = TableName("aggregated", "buckets")
+    con = connect(wanted=[table], held=[table])
+    write_deltalake(place, frame.with_columns(n=pl.lit(9)), mode="append")
+    assert ask(con, f"SELECT bucket, n FROM {table} ORDER BY n") == [("0", 1), ("1", 2)]
+    assert ask(con, f"SELECT n FROM {table} WHERE bucket = '1'") == [(2,)]
+    assert len(ask(connect(held=[table]), f"FROM {table}")) == 4
+
+
 def test_a_lake_that_is_not_there_yet_has_every_layer_and_no_table(tmp_path: Path) -> None:
     catalog = Catalog(Layout(str(tmp_path / "nowhere")))
     with catalog.connect() as con:
@@ -375,7 +389,14 @@ def test_aggregated_tables_made_of_each_other_are_a_mistake(connect: Open) -> No
 
 def test_the_sql_of_aggregated_tables_is_found_in_the_package() -> None:
     package = Path(str(files("intel_assets")))
-    assert derived_sql() == {path.stem: path.read_text() for path in package.glob("*/sql/*.sql")}
+    own = {path.stem: path.read_text() for path in package.glob("*/sql/*.sql")}
+    alike = {
+        f"{source}_daily": path.with_suffix(".sql").read_text().replace("{source}", source)
+        for path in package.glob("*/alike/*.txt")
+        for source in path.read_text().split()
+    }
+    assert not own.keys() & alike.keys()
+    assert derived_sql() == own | alike
 
 
 def test_an_aggregated_table_that_is_not_stored_is_evaluated_from_its_sql(

@@ -25,6 +25,8 @@ from intel_assets_tests.orchestration.test_sightings import days, made, post, sn
         ("'www.Evil.example',", "www.evil.example", "hostname"),
         ("evil.example:8443", "evil.example", "hostname"),
         ("ann[at]evil.example", "ann@evil.example", "email"),
+        ("a/b@evil.example", "a/b@evil.example", "email"),
+        ("hxxp://ann@evil[.]example", "http://ann@evil.example/", "url"),
         ("D41D8CD98F00B204E9800998ECF8427E", "d41d8cd98f00b204e9800998ecf8427e", "md5"),
         ("cve-2025-4664", "CVE-2025-4664", "cve"),
         ("hello", None, None),

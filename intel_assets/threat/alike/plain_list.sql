@@ -1,4 +1,4 @@
--- Spamhaus DROP in numbers, one row a day: the snapshot by kinds of indicators.
+-- A plain list in numbers, one row a day: the snapshot by kinds of indicators.
 SELECT
     day,
     count(*) AS entries,
@@ -7,6 +7,6 @@ SELECT
     count(DISTINCT indicator) FILTER (WHERE indicator_type = 'cidr') AS ranges,
     count(DISTINCT indicator) FILTER (WHERE indicator_type = 'domain') AS domains,
     max(score) AS highest_score
-FROM cleaned.spamhaus_drop
+FROM cleaned.{source}
 GROUP BY day
 ORDER BY day
